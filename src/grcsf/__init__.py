@@ -1,0 +1,62 @@
+"""grcsf: lesion segmentation guided by what a masked autoencoder did not expect (GRCSF, arXiv 2502.08675).
+
+Every command of the command line is a function here, imported when it is first used::
+
+    import grcsf
+    grcsf.run("Dataset501_SoopFlairAxial", "results", folds=[0])
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+try:
+    __version__ = version("grcsf")
+except PackageNotFoundError:  # a source tree that is not installed
+    __version__ = "0.0.0"
+
+_VERBS = ("demo", "evaluate", "info", "predict", "preprocess", "pretrain", "report", "residual", "run", "train", "validate")
+
+if TYPE_CHECKING:
+    from grcsf.config import Settings, load_settings
+    from grcsf.verbs.demo import demo
+    from grcsf.verbs.evaluate import evaluate
+    from grcsf.verbs.info import info
+    from grcsf.verbs.predict import predict
+    from grcsf.verbs.preprocess import preprocess
+    from grcsf.verbs.pretrain import pretrain
+    from grcsf.verbs.report import report
+    from grcsf.verbs.residual import residual
+    from grcsf.verbs.run import run
+    from grcsf.verbs.train import train
+    from grcsf.verbs.validate import validate
+
+__all__ = [
+    "Settings",
+    "__version__",
+    "demo",
+    "evaluate",
+    "info",
+    "load_settings",
+    "predict",
+    "preprocess",
+    "pretrain",
+    "report",
+    "residual",
+    "run",
+    "train",
+    "validate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _VERBS:
+        function = getattr(importlib.import_module(f"grcsf.verbs.{name}"), name)
+    elif name in ("Settings", "load_settings"):
+        function = getattr(importlib.import_module("grcsf.config"), name)
+    else:
+        raise AttributeError(f"module 'grcsf' has no attribute {name!r}")
+    globals()[name] = function
+    return function

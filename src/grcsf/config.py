@@ -1,0 +1,255 @@
+"""Every setting of the chain: frozen models, documented per field, unknown keys refused.
+
+One YAML file or any number of ``a.b=value`` pairs change them; what was used is written beside every output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from grcsf.errors import SettingsError
+
+__all__ = [
+    "EvaluationSettings",
+    "Frozen",
+    "InferenceSettings",
+    "MaeSettings",
+    "NetworkSettings",
+    "PreprocessSettings",
+    "ResidualKind",
+    "ResidualSettings",
+    "Settings",
+    "TrainingSettings",
+    "load_settings",
+]
+
+ResidualKind = Literal["signed", "absolute", "cosine"]
+
+
+class Frozen(BaseModel):
+    """A settings model: immutable, unknown keys forbidden."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PreprocessSettings(Frozen):
+    """From a scan to an array."""
+
+    dimensions: Literal["auto", "2d", "3d"] = Field(
+        "auto", description="2d: native slices, or slices of volumes; 3d: volumes; auto: 3d if the data are volumes."
+    )
+    context: int = Field(0, ge=0, le=4, description="2d only: neighbouring slices on each side as extra channels.")
+    spacing_mm: tuple[float, ...] | None = Field(
+        None, description="Target spacing in plane order of the array (2 or 3 numbers); none: median of the data set."
+    )
+    crop: bool = Field(True, description="Crop to the box around the content (non-background voxels).")
+    normalisation: Literal["auto", "ct", "zscore", "none"] = Field(
+        "auto", description="ct: clip to data-set percentiles and z-score; zscore: per image inside its foreground."
+    )
+    patch_size: tuple[int, ...] | None = Field(
+        None, description="Training patch in voxels of the target grid; none: whole slices up to 256, volumes 64."
+    )
+
+
+class MaeSettings(Frozen):
+    """The masked autoencoder and its pre-training."""
+
+    patch: int = Field(8, ge=2, description="Edge of a patch in voxels.")
+    dim: int = Field(128, ge=16, description="Width of the encoder.")
+    depth: int = Field(4, ge=1, description="Transformer blocks of the encoder.")
+    heads: int = Field(4, ge=1, description="Attention heads of encoder and decoder.")
+    decoder_dim: int = Field(96, ge=16, description="Width of the decoder.")
+    decoder_depth: int = Field(2, ge=1, description="Transformer blocks of the decoder.")
+    ratios: tuple[float, ...] = Field((0.5, 0.75), description="Mask ratios; each step draws one of them.")
+    networks: Literal["one", "per-ratio"] = Field("one", description="One network for all ratios, or one for each.")
+    window: tuple[int, ...] | None = Field(None, description="Window in voxels; none: the training patch of the plan.")
+    normative: bool = Field(False, description="Leave labelled lesion voxels of the training fold out of the loss.")
+    steps: int = Field(3000, ge=1, description="Optimiser steps.")
+    batch_size: int = Field(16, ge=1, description="Windows in a batch.")
+    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of AdamW (cosine, warm-up).")
+    weight_decay: float = Field(0.05, ge=0, description="AdamW weight decay.")
+    minutes: float | None = Field(None, gt=0, description="Wall-clock budget; ends pre-training before `steps`.")
+
+    @model_validator(mode="after")
+    def _ratios_have_complementary_sets(self) -> MaeSettings:
+        for ratio in self.ratios:
+            parts = 1.0 / (1.0 - ratio) if 0.0 < ratio < 1.0 else 0.0
+            if parts < 1.5 or abs(parts - round(parts)) > 1e-6:
+                raise ValueError(f"mask ratio {ratio} must be 1 - 1/k for a whole k >= 2 (0.5, 0.75, 0.8, ...)")
+        return self
+
+
+class ResidualSettings(Frozen):
+    """Residual maps from an image and its reconstruction."""
+
+    kind: ResidualKind = Field("signed", description="signed: x - rebuilt; absolute: its magnitude; cosine: 1 - cos.")
+    ratios: tuple[float, ...] | None = Field(None, description="Mask ratios, one map each; none: those of the MAE.")
+    cosine_window: int = Field(5, ge=3, description="Edge of the local window of the cosine kind, voxels.")
+    overlap: float = Field(0.25, ge=0, lt=1, description="Overlap of neighbouring windows where an image needs several.")
+
+
+class NetworkSettings(Frozen):
+    """The U-shaped network and its two units."""
+
+    backbone: Literal["residual-unet", "plain-unet"] = Field("residual-unet", description="Convolution block.")
+    features: tuple[int, ...] = Field((24, 48, 96, 144, 192), min_length=2, description="Channels per level.")
+    gcu: Literal["off", "lost", "kept", "difference"] = Field("lost", description="Global Compensation Unit form.")
+    rcu: bool = Field(True, description="Region Compensation Unit on or off.")
+    rcu_levels: tuple[int, ...] = Field((1, 2), description="Decoder levels (0 = finest) that carry an RCU.")
+    rcu_patch: int = Field(8, ge=1, description="Edge of a patch of the RCU in voxels of the input grid.")
+    rcu_dim: int = Field(64, ge=8, description="Width of the cross-attention.")
+    rcu_heads: int = Field(4, ge=1, description="Attention heads of the RCU.")
+    rcu_importance: bool = Field(True, description="Patch importance scoring.")
+    rcu_learned_weights: bool = Field(True, description="Learnable weight per residual map.")
+    rcu_pixel_path: bool = Field(True, description="Pixel-level residual features beside the patch attention.")
+    deep_supervision: bool = Field(False, description="Auxiliary heads on the coarser decoder levels.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout in the blocks of the coarsest level.")
+
+    @model_validator(mode="after")
+    def _levels_exist(self) -> NetworkSettings:
+        wrong = [level for level in self.rcu_levels if not 0 <= level < len(self.features) - 1]
+        if wrong:
+            raise ValueError(f"rcu_levels {wrong}: decoder levels go from 0 to {len(self.features) - 2}")
+        return self
+
+
+class TrainingSettings(Frozen):
+    """Training of the segmentation network."""
+
+    steps: int = Field(3000, ge=1, description="Optimiser steps.")
+    minutes: float | None = Field(None, gt=0, description="Wall-clock budget; ends training before `steps`.")
+    batch_size: int = Field(16, ge=1, description="Patches in a batch.")
+    learning_rate: float = Field(2e-3, gt=0, description="Peak learning rate of AdamW (warm-up, cosine).")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay.")
+    warmup: float = Field(0.03, ge=0, lt=1, description="Share of the training spent warming up.")
+    focal_weight: float = Field(1.0, ge=0, description="Weight of the focal loss beside Dice.")
+    focal_gamma: float = Field(2.0, ge=0, description="Focusing exponent of the focal loss.")
+    lesion_fraction: float = Field(0.5, ge=0, le=1, description="Share of a batch that is centred on a lesion.")
+    augmentation: Literal["off", "light", "full"] = Field("full", description="Augmentation strength.")
+    ema_decay: float = Field(0.99, ge=0, lt=1, description="Decay of the averaged weights that are shipped; 0: off.")
+    gradient_clip: float = Field(1.0, gt=0, description="Gradient norm limit.")
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
+        "auto", description="auto: 16-mixed on CUDA, bf16-mixed on CPUs that compute in bfloat16, else 32-true."
+    )
+    selection_fraction: float = Field(
+        0.05, ge=0, lt=0.5, description="Share of the training patients held out to watch training (never the fold)."
+    )
+    keep: Literal["last", "best"] = Field("last", description="Which weights are shipped; best needs a selection set.")
+    patience: int = Field(0, ge=0, description="Epochs without improvement before an early stop; 0: off.")
+    steps_per_epoch: int = Field(50, ge=1, description="Steps between checkpoints.")
+    label_fraction: float = Field(1.0, gt=0, le=1, description="Share of the labelled training patients to use.")
+
+
+class InferenceSettings(Frozen):
+    """Prediction."""
+
+    overlap: float = Field(0.5, ge=0, lt=1, description="Overlap of sliding windows.")
+    batch_size: int = Field(8, ge=1, description="Windows or slices at a time.")
+    mirroring: bool = Field(True, description="Average over mirrored copies along the in-plane axes.")
+    threshold: float = Field(0.5, gt=0, lt=1, description="Probability above which a voxel is lesion.")
+    min_lesion_mm: float = Field(0.0, ge=0, description="Remove components below this size (mm2 or mm3); 0: keep all.")
+
+
+class EvaluationSettings(Frozen):
+    """Scoring."""
+
+    when_empty: Literal["skip", "one", "zero"] = Field(
+        "skip", description="Score of a case whose reference and prediction are both empty; skip leaves it out."
+    )
+
+
+class Settings(Frozen):
+    """All settings of the chain."""
+
+    seed: int = Field(0, ge=0, description="Seed of every random draw.")
+    workers: int = Field(0, ge=0, description="Worker processes; 0 runs everything in this one.")
+    preprocess: PreprocessSettings = PreprocessSettings()
+    mae: MaeSettings = MaeSettings()
+    residual: ResidualSettings = ResidualSettings()
+    network: NetworkSettings = NetworkSettings()
+    training: TrainingSettings = TrainingSettings()
+    inference: InferenceSettings = InferenceSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+
+def load_settings(path: Path | None = None, overrides: Iterable[str] = (), base: Settings | None = None) -> Settings:
+    """Settings from a YAML file, then ``a.b=value`` pairs (values in YAML syntax), over ``base``.
+
+    Args:
+        path: YAML file with any part of the settings tree.
+        overrides: pairs such as ``training.steps=100`` or ``network.features=[16,32]``.
+        base: what the file and pairs change; the defaults if none.
+
+    Raises:
+        SettingsError: an unreadable file, an unknown key (the known ones are listed) or a value that does not fit.
+    """
+    tree: dict[str, Any] = base.model_dump(mode="json") if base else {}
+    if path is not None:
+        _merge(tree, _read_yaml(path), str(path))
+    for pair in overrides:
+        key, separator, text = pair.partition("=")
+        if not separator:
+            raise SettingsError(f"--set {pair}: expected KEY=VALUE, for example --set training.steps=500")
+        value: Any = _parse_value(key, text)
+        for part in reversed(key.strip().split(".")):
+            value = {part: value}
+        _merge(tree, value, f"--set {pair}")
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        raise SettingsError(_explain(error)) from None
+
+
+def _parse_value(key: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise SettingsError(f"--set {key}: {text!r} is not a YAML value") from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise SettingsError(f"{path}: expected a mapping of settings, found a {type(tree).__name__}")
+    return tree
+
+
+def _merge(into: dict[str, Any], update: dict[str, Any], source: str, prefix: str = "") -> None:
+    for key, value in update.items():
+        model = _model_at(prefix)
+        if model is not None and key not in model.model_fields:
+            raise SettingsError(f"{source}: unknown setting '{prefix}{key}'; known here: {', '.join(model.model_fields)}")
+        if isinstance(value, dict):
+            _merge(into.setdefault(key, {}), value, source, f"{prefix}{key}.")
+        else:
+            into[key] = value
+
+
+def _model_at(prefix: str) -> type[BaseModel] | None:
+    model: Any = Settings
+    for part in filter(None, prefix.split(".")):
+        field = model.model_fields.get(part)
+        model = field.annotation if field else None
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            return None
+    return model  # type: ignore[no-any-return]
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"]) or "settings"
+        lines.append(f"{where}: {item['msg']} (found {item.get('input')!r})")
+    return "; ".join(lines)

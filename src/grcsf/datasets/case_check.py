@@ -1,0 +1,158 @@
+"""Everything wrong with the files of one case."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from grcsf.arrays import AnyArray
+from grcsf.errors import GridMismatch, ImageError
+from grcsf.io.files import hash_array
+from grcsf.io.volume import Geometry, Volume, check_same_grid, read_volume
+
+__all__ = ["CaseCheck", "CaseFiles", "Problem", "check_case", "label_values"]
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong.
+
+    Attributes:
+        case: the case it concerns; none for the data set as a whole.
+        severity: an error must be mended before training, a warning be known.
+        kind: a short fixed name, such as "grid-mismatch".
+        message: what came, what was expected, what to do.
+    """
+
+    case: str | None
+    severity: Severity
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True)
+class CaseFiles:
+    """The files of a case as they were found, complete or not."""
+
+    case: str
+    images: tuple[Path, ...]
+    label: Path | None
+
+
+@dataclass
+class CaseCheck:
+    """What reading a case showed.
+
+    Attributes:
+        case: its name.
+        problems: what is wrong.
+        hashes: content hash of each readable image that is not constant, by file name.
+        voxels: in the largest file.
+        dimensions: 2 or 3; 0 if no image could be read.
+        has_label: whether a mask could be read.
+        has_lesion: whether the mask holds anything but background.
+    """
+
+    case: str
+    problems: list[Problem] = field(default_factory=list)
+    hashes: dict[str, str] = field(default_factory=dict)
+    voxels: int = 0
+    dimensions: int = 0
+    has_label: bool = False
+    has_lesion: bool = False
+
+
+def check_case(
+    files: CaseFiles, labels: Mapping[str, int], spacing_mm: tuple[float, ...] | None, tolerance_mm: float
+) -> CaseCheck:
+    """Read every file of a case and note what is wrong.
+
+    Args:
+        files: of the case.
+        labels: value of each class that the data set declares.
+        spacing_mm: (rows, columns) of PNG images.
+        tolerance_mm: how far the corner voxels of two files may be apart, mm.
+    """
+    check = CaseCheck(files.case)
+    reference: tuple[Path, Geometry] | None = None
+    for path in (*files.images, *([files.label] if files.label else [])):
+        volume = _read(path, spacing_mm, check)
+        if volume is None:
+            continue
+        if reference is None:
+            reference = path, volume.geometry
+        else:
+            _compare_grids(reference, volume, tolerance_mm, check)
+        check.voxels = max(check.voxels, prod(volume.geometry.shape))
+        if path is files.label:
+            _check_label(volume, labels, check)
+        else:
+            check.dimensions = len(volume.geometry.shape)
+            _check_image(volume, check)
+    return check
+
+
+def label_values(array: AnyArray) -> list[float]:
+    """The different values of a mask, sorted."""
+    if array.dtype == np.uint8:
+        return [float(value) for value in np.flatnonzero(np.bincount(array.reshape(-1), minlength=1))]
+    return [float(value) for value in np.unique(array)]
+
+
+def _read(path: Path, spacing_mm: tuple[float, ...] | None, check: CaseCheck) -> Volume | None:
+    try:
+        return read_volume(path, spacing_mm)
+    except ImageError as error:
+        check.problems.append(Problem(check.case, "error", "unreadable", _relative(str(error), path)))
+    return None
+
+
+def _compare_grids(reference: tuple[Path, Geometry], volume: Volume, tolerance_mm: float, check: CaseCheck) -> None:
+    path, geometry = reference
+    what = f"{_name(path)} and {_name(volume.path)}"
+    try:
+        check_same_grid(geometry, volume.geometry, what, tolerance_mm)
+    except GridMismatch as error:
+        check.problems.append(Problem(check.case, "error", "grid-mismatch", str(error)))
+
+
+def _check_image(volume: Volume, check: CaseCheck) -> None:
+    low, high = volume.array.min(), volume.array.max()
+    if low == high:
+        message = f"{_name(volume.path)}: empty image, all voxels are {low:g}; leave the case out or export it again"
+        check.problems.append(Problem(check.case, "error", "constant-image", message))
+        return
+    check.hashes[_name(volume.path)] = hash_array(volume.array)
+
+
+def _check_label(volume: Volume, labels: Mapping[str, int], check: CaseCheck) -> None:
+    values = label_values(volume.array)
+    check.has_label = True
+    check.has_lesion = any(value != 0 for value in values)
+    unknown = [value for value in values if value not in labels.values()]
+    if not unknown or not labels:
+        return
+    declared = ", ".join(f"{value}: {name}" for name, value in sorted(labels.items(), key=lambda item: item[1]))
+    found = ", ".join(f"{value:g}" for value in unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+    if set(unknown) == {255.0}:
+        advice = "binary masks stored as 0/255 must be divided by 255, or declare the value"
+    else:
+        advice = "change the mask, or declare the values"
+    noun = "value" if len(unknown) == 1 else "values"
+    message = f"{_name(volume.path)}: {noun} {found} found; dataset.json declares {{{declared}}}; {advice}"
+    check.problems.append(Problem(check.case, "error", "label-values", message))
+
+
+def _name(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
+
+
+def _relative(message: str, path: Path) -> str:
+    return message.replace(str(path), _name(path))

@@ -1,0 +1,77 @@
+"""What a data set is: its cases, their files and patients, and the folds that split them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from grcsf.errors import DatasetError
+
+__all__ = ["Case", "Dataset", "Fold"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scan.
+
+    Attributes:
+        name: unique within the data set.
+        images: one file per channel, in channel order.
+        label: the lesion mask, if there is one.
+        group: the patient; cases of one group are never on both sides of a split.
+    """
+
+    name: str
+    images: tuple[Path, ...]
+    label: Path | None
+    group: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A folder of scans.
+
+    Attributes:
+        name: name of the folder.
+        root: the folder.
+        cases: those to train and validate on, sorted by name.
+        test_cases: those kept apart, sorted by name.
+        channel_names: what each channel is, such as ("FLAIR", "T1").
+        labels: value of each class, such as {"background": 0, "lesion": 1}.
+        file_ending: such as ".nii.gz".
+        spacing_mm: (rows, columns) of PNG images; none where the files carry their spacing.
+    """
+
+    name: str
+    root: Path
+    cases: tuple[Case, ...]
+    test_cases: tuple[Case, ...]
+    channel_names: tuple[str, ...]
+    labels: dict[str, int]
+    file_ending: str
+    spacing_mm: tuple[float, ...] | None
+
+    def case(self, name: str) -> Case:
+        """The case of that name, among ``cases`` or ``test_cases``.
+
+        Raises:
+            DatasetError: there is none.
+        """
+        for case in (*self.cases, *self.test_cases):
+            if case.name == name:
+                return case
+        known = ", ".join(case.name for case in self.cases[:5])
+        raise DatasetError(f"{self.name}: no case {name!r}; it has {len(self.cases)} cases ({known}, ...)")
+
+    @property
+    def case_names(self) -> tuple[str, ...]:
+        """Names of ``cases``, in order."""
+        return tuple(case.name for case in self.cases)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Case names to train on and to validate on."""
+
+    train: tuple[str, ...]
+    val: tuple[str, ...]

@@ -1,0 +1,90 @@
+"""``cases.csv`` and ``summary.json``: what scoring leaves on disk."""
+
+from __future__ import annotations
+
+import csv
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from grcsf.evaluation.metrics import METRICS
+from grcsf.evaluation.nnunet import nnunet_summary
+from grcsf.evaluation.summary import CaseScore, LabelSummary, MeanScores, Summary
+from grcsf.io.files import atomic_path, write_json
+
+__all__ = ["summary_tree", "write_cases", "write_summary"]
+
+FORMAT = 1
+"""Raised by one whenever a key of ``summary.json`` changes its meaning."""
+
+
+def write_cases(path: Path, summary: Summary) -> None:
+    """Write one row per case and label; atomic, nan as ``nan``, sizes in ml (3-D) or mm2 (2-D)."""
+    size = "volume_ml" if summary.spatial_dims == 3 else "area_mm2"
+    header = ["case", "label", "n_reference", "n_prediction", f"reference_{size}", f"prediction_{size}", *METRICS]
+    with atomic_path(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow([*header, "tp", "fp", "fn"])
+        writer.writerows(_row(score) for score in summary.cases)
+
+
+def write_summary(path: Path, summary: Summary) -> None:
+    """Write :func:`summary_tree` as JSON; atomic."""
+    write_json(path, summary_tree(summary))
+
+
+def summary_tree(summary: Summary) -> dict[str, Any]:
+    """The content of ``summary.json``: nan where there is no value (null in the file).
+
+    ``metric_per_case``, ``mean`` and ``foreground_mean`` have nnU-Net's names and follow nnU-Net's rule for empty
+    masks; everything else follows ``when_empty``.
+    """
+    return {
+        "version": FORMAT,
+        "grcsf_version": _version(),
+        "when_empty": summary.when_empty.value,
+        "spatial_dims": summary.spatial_dims,
+        "size_unit": summary.size_unit,
+        "n_cases": summary.n_cases,
+        "n_with_lesion": summary.n_with_lesion,
+        "n_lesion_free": summary.n_lesion_free,
+        "n_failed": len(summary.failed),
+        "failed": dict(summary.failed),
+        "unmatched": list(summary.unmatched),
+        "labels": {name: _label_tree(label) for name, label in summary.labels.items()},
+        **nnunet_summary(summary),
+    }
+
+
+def _label_tree(label: LabelSummary) -> dict[str, Any]:
+    return {
+        "value": label.value,
+        "n_cases": label.all_cases.n,
+        "n_with_lesion": label.lesion_cases.n,
+        "n_lesion_free": label.n_lesion_free,
+        "n_lesion_free_with_false_positive": label.n_false_alarms,
+        "n_used": label.all_cases.n_used,
+        "mean": dict(label.all_cases.mean),
+        "lesion_cases": dict(label.lesion_cases.mean),
+        "global_dice": label.global_dice,
+        "by_size": {name: _mean_tree(scores) for name, scores in label.by_size.items()},
+    }
+
+
+def _mean_tree(scores: MeanScores) -> dict[str, Any]:
+    return {"n": scores.n, **scores.mean}
+
+
+def _row(score: CaseScore) -> list[str | int | float]:
+    counts = score.counts
+    sizes = (f"{score.reference_size:.6g}", f"{score.prediction_size:.6g}")
+    values = (f"{score.scores[name]:.6f}" for name in METRICS)
+    voxels = (counts.n_reference, counts.n_prediction)
+    return [score.case, score.label, *voxels, *sizes, *values, counts.tp, counts.fp, counts.fn]
+
+
+def _version() -> str:
+    try:
+        return version("grcsf")
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,157 @@
+"""From the scores of single cases to the numbers of a table: means, lesion cases, lesion-free cases, sizes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from grcsf.evaluation.metrics import METRICS
+from grcsf.evaluation.overlap import Confusion, WhenEmpty, dice
+
+__all__ = ["SIZE_LIMITS", "CaseScore", "LabelSummary", "MeanScores", "Summary", "summarise"]
+
+SIZE_LIMITS: Mapping[int, tuple[str, float, float]] = {2: ("mm2", 100.0, 500.0), 3: ("ml", 1.0, 10.0)}
+"""Spatial dimensions -> unit of size, end of the small and start of the large lesions; own choice."""
+
+
+@dataclass(frozen=True)
+class CaseScore:
+    """Scores of one label in one case.
+
+    Attributes:
+        case: name of the case.
+        label: name of the label.
+        counts: voxels agreed on or not.
+        reference_size: lesion of the reference, ml (3-D) or mm2 (2-D).
+        prediction_size: lesion of the prediction, same unit.
+        scores: metric name -> value; nan where ``when_empty`` leaves the case out.
+        files: names of the reference and the prediction file.
+    """
+
+    case: str
+    label: str
+    counts: Confusion
+    reference_size: float
+    prediction_size: float
+    scores: Mapping[str, float]
+    files: tuple[str, str]
+
+    @property
+    def has_lesion(self) -> bool:
+        """Whether the reference is not empty."""
+        return self.counts.n_reference > 0
+
+
+@dataclass(frozen=True)
+class MeanScores:
+    """Means over some cases: ``n`` cases belong here, the mean of each metric leaves out its nan."""
+
+    n: int
+    n_used: int
+    mean: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class LabelSummary:
+    """All numbers of one label.
+
+    Attributes:
+        value: value of the label in the masks.
+        all_cases: means under the policy for empty masks.
+        lesion_cases: means over cases whose reference is not empty; no policy touches them.
+        n_lesion_free: cases whose reference is empty.
+        n_false_alarms: lesion-free cases with at least one predicted voxel.
+        global_dice: Dice of the voxels of all cases added up (large lesions weigh more); nan if there are none.
+        by_size: size of the reference lesion (total of the case) -> means over lesion cases of that size.
+    """
+
+    value: int
+    all_cases: MeanScores
+    lesion_cases: MeanScores
+    n_lesion_free: int
+    n_false_alarms: int
+    global_dice: float
+    by_size: Mapping[str, MeanScores]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Scores of a folder of predictions.
+
+    Attributes:
+        when_empty: policy for cases where both masks are empty.
+        spatial_dims: 2 (sizes in mm2) or 3 (sizes in ml).
+        labels: label name -> its numbers.
+        cases: scores per case and label, in order of the case names.
+        failed: case name -> why it could not be scored.
+        unmatched: predictions without a reference, which no number counts.
+    """
+
+    when_empty: WhenEmpty
+    spatial_dims: int
+    labels: Mapping[str, LabelSummary]
+    cases: tuple[CaseScore, ...]
+    failed: Mapping[str, str] = field(default_factory=dict)
+    unmatched: tuple[str, ...] = ()
+
+    @property
+    def n_cases(self) -> int:
+        """Cases that were scored."""
+        return len({score.case for score in self.cases})
+
+    @property
+    def n_with_lesion(self) -> int:
+        """Scored cases with any label in the reference."""
+        return len({score.case for score in self.cases if score.has_lesion})
+
+    @property
+    def n_lesion_free(self) -> int:
+        """Scored cases with no label in the reference."""
+        return self.n_cases - self.n_with_lesion
+
+    @property
+    def size_unit(self) -> str:
+        """Unit of lesion sizes, ``ml`` or ``mm2``."""
+        return SIZE_LIMITS[self.spatial_dims][0]
+
+
+def summarise(cases: Sequence[CaseScore], value: int, spatial_dims: int) -> LabelSummary:
+    """Numbers of one label from the scores of its cases.
+
+    Args:
+        cases: scores of one label, one per case.
+        value: value of the label.
+        spatial_dims: 2 or 3; decides the size classes.
+    """
+    lesion = [score for score in cases if score.has_lesion]
+    healthy = [score for score in cases if not score.has_lesion]
+    counts = sum((score.counts for score in cases), Confusion(0, 0, 0, 0))
+    return LabelSummary(
+        value=value,
+        all_cases=_mean(cases),
+        lesion_cases=_mean(lesion),
+        n_lesion_free=len(healthy),
+        n_false_alarms=sum(score.counts.n_prediction > 0 for score in healthy),
+        global_dice=dice(counts, when_empty=WhenEmpty.SKIP),
+        by_size=_by_size(lesion, spatial_dims),
+    )
+
+
+def _by_size(lesion: Sequence[CaseScore], spatial_dims: int) -> dict[str, MeanScores]:
+    unit, low, high = SIZE_LIMITS[spatial_dims]
+    return {
+        f"below {low:g} {unit}": _mean(score for score in lesion if score.reference_size < low),
+        f"{low:g} to {high:g} {unit}": _mean(score for score in lesion if low <= score.reference_size <= high),
+        f"above {high:g} {unit}": _mean(score for score in lesion if score.reference_size > high),
+    }
+
+
+def _mean(scores: Iterable[CaseScore]) -> MeanScores:
+    scores = list(scores)
+    values = {name: np.array([score.scores[name] for score in scores], dtype=np.float64) for name in METRICS}
+    used = {name: found[~np.isnan(found)] for name, found in values.items()}
+    means = {name: float(found.mean()) if found.size else math.nan for name, found in used.items()}
+    return MeanScores(n=len(scores), n_used=used["dice"].size, mean=means)

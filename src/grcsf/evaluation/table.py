@@ -1,0 +1,65 @@
+"""A summary of scores as a Markdown table that also reads well as plain text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from grcsf.evaluation.metrics import METRICS
+from grcsf.evaluation.overlap import WhenEmpty
+from grcsf.evaluation.summary import LabelSummary, MeanScores, Summary
+
+__all__ = ["summary_table"]
+
+_POLICY = {
+    WhenEmpty.SKIP: "left out of the means",
+    WhenEmpty.ONE: "scored 1",
+    WhenEmpty.ZERO: "scored 0",
+}
+
+
+def summary_table(summary: Summary) -> str:
+    """Means per label with the number of cases behind each, and the rule for empty masks in words.
+
+    ``n`` is the number of cases that entered the mean of the row.
+    """
+    header = ["label", "cases", "n", *METRICS]
+    rows = [row for name, label in summary.labels.items() for row in _rows(name, label)]
+    lines = [*_aligned([header, *rows]), ""]
+    lines += [
+        f"{name}: Dice of all voxels together {_number(label.global_dice)}; "
+        f"{label.n_false_alarms} of {label.n_lesion_free} lesion-free cases with a false positive."
+        for name, label in summary.labels.items()
+    ]
+    lines.append(f"Cases with both masks empty: {_POLICY[summary.when_empty]} (when_empty={summary.when_empty.value}).")
+    if summary.failed:
+        lines.append(f"Not scored: {len(summary.failed)} ({', '.join(summary.failed)}).")
+    return "\n".join(lines) + "\n"
+
+
+def _rows(name: str, label: LabelSummary) -> Iterable[list[str]]:
+    yield _row(name, "all", label.all_cases)
+    yield _row(name, "with lesion", label.lesion_cases)
+    for size, scores in label.by_size.items():
+        if scores.n:
+            yield _row(name, size, scores)
+
+
+def _row(name: str, cases: str, scores: MeanScores) -> list[str]:
+    return [name, cases, str(scores.n_used), *(_number(scores.mean[metric]) for metric in METRICS)]
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    words = 2  # the first columns are words, set to the left; the others numbers, to the right
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = zip(row[:words], widths, strict=False), zip(row[words:], widths[words:], strict=True)
+        lines.append(" | ".join([*(cell.ljust(w) for cell, w in cells[0]), *(cell.rjust(w) for cell, w in cells[1])]))
+    rule = [*("-" * w for w in widths[:words]), *("-" * (w - 1) + ":" for w in widths[words:])]
+    lines.insert(1, " | ".join(rule))
+    return [f"| {line} |" for line in lines]

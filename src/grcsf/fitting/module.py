@@ -1,0 +1,104 @@
+"""The Lightning module that pre-training and training share: loss, AdamW, learning rate by progress, averaged weights."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+
+from grcsf.errors import TrainingError
+from grcsf.fitting.batches import Batch
+
+__all__ = ["FittedModule", "learning_rate_factor"]
+
+
+def learning_rate_factor(progress: float, warmup: float) -> float:
+    """Linear warm-up, then half a cosine to zero; ``progress`` and ``warmup`` are shares of the whole, 0 to 1.
+
+    >>> [round(learning_rate_factor(p, 0.1), 2) for p in (0.05, 0.1, 0.55, 1.0)]
+    [0.5, 1.0, 0.5, 0.0]
+    """
+    if progress < warmup:
+        return max(progress / warmup, 1e-3)
+    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, (progress - warmup) / (1.0 - warmup))))
+
+
+class FittedModule(lightning.LightningModule):
+    """A network being fitted.
+
+    Args:
+        network: what is trained.
+        learning_rate: peak learning rate.
+        weight_decay: AdamW weight decay, not applied to vectors (norms, biases, gates).
+        warmup: share of the training spent warming up.
+        ema_decay: decay of the averaged copy of the weights; 0 keeps none.
+        seed: seed of what a step draws on the device (dropout).
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        learning_rate: float,
+        weight_decay: float,
+        warmup: float = 0.03,
+        ema_decay: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.learning_rate, self.weight_decay, self.warmup, self.seed = learning_rate, weight_decay, warmup, seed
+        self.ema_decay = ema_decay
+        self.averaged = torch.optim.swa_utils.AveragedModel(network, avg_fn=self._average) if ema_decay else None
+        self.last_loss = math.nan
+
+    @abstractmethod
+    def loss(self, batch: Batch) -> Tensor:
+        """Loss of one batch, a scalar."""
+
+    def selection_score(self) -> float | None:
+        """Score of the averaged weights on the selection set, higher is better; none if there is no such set."""
+        return None
+
+    @property
+    def final_network(self) -> nn.Module:
+        """The network whose weights are used: the averaged one where there is one."""
+        return self.averaged.module if self.averaged is not None else self.network
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of one step.
+
+        Raises:
+            TrainingError: a loss that is not finite.
+        """
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed((self.seed * 1_000_003 + self.global_step) % 2**63)
+            loss = self.loss(batch)
+        self.last_loss = float(loss.detach())
+        if not math.isfinite(self.last_loss):
+            raise TrainingError(
+                f"the loss became {self.last_loss} at step {self.global_step}; lower the learning rate "
+                "(--set training.learning_rate=...), or look for extreme intensities with grcsf validate"
+            )
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Average the weights."""
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.network)
+
+    def _average(self, averaged: Tensor, current: Tensor, count: Tensor) -> Tensor:
+        decay = min(self.ema_decay, float(1 + count) / float(10 + count))
+        return decay * averaged + (1.0 - decay) * current
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW; vectors are not decayed."""
+        trained = [p for p in self.network.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in trained if p.dim() > 1], "weight_decay": self.weight_decay},
+            {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, lr=self.learning_rate)

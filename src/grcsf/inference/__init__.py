@@ -1,0 +1,1 @@
+"""From an image to a lesion mask on the scanner's own grid."""

@@ -1,0 +1,202 @@
+"""Predict cases with one model or the average of several, and write masks on their own grids."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from grcsf.arrays import FloatArray, LabelArray
+from grcsf.config import InferenceSettings
+from grcsf.datasets.dataset import Case
+from grcsf.errors import GrcsfError, ModelError
+from grcsf.inference.windows import case_probabilities
+from grcsf.io.progress import track
+from grcsf.io.volume import Volume, ending_of, read_volume, write_like
+from grcsf.mae.model import ratio_name
+from grcsf.preprocess.forward import preprocess_case
+from grcsf.preprocess.geometry import CaseGeometry
+from grcsf.preprocess.inverse import restore
+from grcsf.residual.compute import case_residual, map_ratios
+from grcsf.training.package import LesionModel
+
+__all__ = ["Prediction", "Predictor", "mask_from_probabilities", "predict_cases"]
+
+logger = logging.getLogger("grcsf")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one case, on the grid of its first image.
+
+    Attributes:
+        mask: label values, uint8.
+        probabilities: ``(labels, *native)`` float32.
+        residuals: mean residual over channels per mask ratio (``r50``...), float32; empty without an RCU.
+    """
+
+    mask: LabelArray
+    probabilities: FloatArray
+    residuals: dict[str, FloatArray]
+
+
+def mask_from_probabilities(
+    probabilities: FloatArray,
+    values: Sequence[int],
+    threshold: float,
+    smallest_mm: float = 0.0,
+    voxel_mm: float = 1.0,
+) -> LabelArray:
+    """Label map: the likeliest label where its probability exceeds ``threshold``, else background.
+
+    Args:
+        probabilities: ``(labels, *space)``.
+        values: label value of each channel.
+        threshold: between 0 and 1.
+        smallest_mm: connected components below this area (mm2) or volume (mm3) are removed.
+        voxel_mm: area or volume of a voxel.
+    """
+    best = probabilities.argmax(axis=0)
+    mask = np.asarray(values, np.uint8)[best]
+    mask[np.take_along_axis(probabilities, best[None], axis=0)[0] <= threshold] = 0
+    if smallest_mm > 0:
+        components, count = ndimage.label(mask > 0, structure=np.ones((3,) * mask.ndim))
+        sizes = np.bincount(components.ravel(), minlength=count + 1) * voxel_mm
+        mask[sizes[components] < smallest_mm] = 0
+    return mask
+
+
+class Predictor:
+    """Predict one case at a time with the average of one or more models.
+
+    Args:
+        models: trained for the same labels and channels.
+        settings: inference settings.
+        device: torch device.
+
+    Raises:
+        ModelError: no model, or models for different labels or channels.
+    """
+
+    def __init__(self, models: Sequence[LesionModel], settings: InferenceSettings, device: str = "cpu") -> None:
+        if not models:
+            raise ModelError("no model given; expected at least one model folder (-m)")
+        first = models[0].plan
+        for model in models[1:]:
+            same = [channel.name for channel in model.plan.channels] == [channel.name for channel in first.channels]
+            if model.plan.labels != first.labels or not same:
+                raise ModelError("the models were trained for different labels or channels; predict with one at a time")
+        self.models, self.settings, self.device = list(models), settings, device
+        self.values = sorted(value for value in first.labels.values() if value)
+        for model in self.models:
+            model.network.to(device)
+
+    @property
+    def channels(self) -> int:
+        """Images per case."""
+        return len(self.models[0].plan.channels)
+
+    def predict(self, volumes: list[Volume]) -> Prediction:
+        """Mask, probabilities and residual maps of one case, given one volume per channel."""
+        total: FloatArray | None = None
+        maps: dict[str, FloatArray] = {}
+        prepared: dict[str, tuple[FloatArray, CaseGeometry]] = {}
+        for model in self.models:
+            key = model.plan.content_hash()
+            if key not in prepared:
+                image, _, geometry = preprocess_case(volumes, model.plan)
+                prepared[key] = image, geometry
+            image, geometry = prepared[key]
+            residual = self._residual(model, image)
+            found = case_probabilities(model.network, image, residual, model.plan, self.settings, self.device)
+            native = restore(found, geometry)
+            total = native if total is None else total + native
+            for name, value in self._named_maps(model, residual).items():
+                maps[name] = maps.get(name, np.float32(0)) + restore(value[None], geometry)[0] / len(self.models)
+        assert total is not None
+        probabilities = (total / len(self.models)).astype(np.float32)
+        voxel = float(np.prod(volumes[0].geometry.spacing_mm))
+        mask = mask_from_probabilities(
+            probabilities, self.values, self.settings.threshold, self.settings.min_lesion_mm, voxel
+        )
+        return Prediction(mask, probabilities, maps)
+
+    def _residual(self, model: LesionModel, image: FloatArray) -> FloatArray | None:
+        if model.mae is None or not model.network.uses_residual:
+            return None
+        maps = case_residual(model.mae, image, model.settings.residual, model.settings.seed, self.device)
+        return maps.astype(np.float16).astype(np.float32)  # as they were cached for training
+
+    def _named_maps(self, model: LesionModel, residual: FloatArray | None) -> dict[str, FloatArray]:
+        if residual is None or model.mae is None:
+            return {}
+        ratios = map_ratios(model.settings.residual, model.mae)
+        parts = np.split(residual, len(ratios))
+        return {ratio_name(ratio): part.mean(axis=0) for ratio, part in zip(ratios, parts, strict=True)}
+
+
+def predict_cases(
+    predictor: Predictor,
+    cases: Sequence[Case],
+    out: Path,
+    *,
+    spacing_mm: tuple[float, ...] | None = None,
+    save_probabilities: bool = False,
+    save_residuals: bool = False,
+    resume: bool = False,
+) -> dict[str, str]:
+    """Write ``CASE<ending>`` for each case; maps beside it as ``CASE_prob`` and ``CASE_residual-r50``...
+
+    A case that fails is reported and the others go on.
+
+    Args:
+        predictor: the models.
+        cases: what to predict.
+        out: an existing folder.
+        spacing_mm: pixel spacing of PNG images.
+        save_probabilities: write the lesion probability (the largest over labels).
+        save_residuals: write the residual maps.
+        resume: skip cases whose mask is there; masks are written last and at once.
+
+    Returns:
+        Message of each failed case, by name.
+    """
+    failed: dict[str, str] = {}
+    for case in track(cases, "predict", total=len(cases)):
+        ending = ending_of(case.images[0]) or ".nii.gz"
+        if resume and (out / f"{case.name}{ending}").is_file():
+            continue
+        try:
+            found = predictor.predict([read_volume(path, spacing_mm) for path in case.images])
+            _write(found, case, out, ending, spacing_mm, save_probabilities, save_residuals)
+        except GrcsfError as error:
+            failed[case.name] = str(error)
+            logger.error("%s: %s", case.name, error)
+        except (MemoryError, torch.OutOfMemoryError):
+            failed[case.name] = "not enough memory; use a smaller inference.batch_size or another device"
+            logger.error("%s: %s", case.name, failed[case.name])
+    return failed
+
+
+def _write(
+    found: Prediction,
+    case: Case,
+    out: Path,
+    ending: str,
+    spacing_mm: tuple[float, ...] | None,
+    save_probabilities: bool,
+    save_residuals: bool,
+) -> None:
+    like = case.images[0]
+    map_ending = ".mha" if ending == ".png" else ending
+    maps = {f"residual-{name}": value for name, value in found.residuals.items()} if save_residuals else {}
+    if save_probabilities:
+        maps["prob"] = found.probabilities.max(axis=0)
+    for name, value in maps.items():
+        write_like(value.astype(np.float32), like, out / f"{case.name}_{name}{map_ending}", spacing_mm)
+    write_like(found.mask, like, out / f"{case.name}{ending}", spacing_mm)

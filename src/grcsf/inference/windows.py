@@ -1,0 +1,94 @@
+"""Lesion probabilities of one preprocessed case: slices or volumes, whole or in sliding windows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from monai.inferers import sliding_window_inference
+from torch import Tensor
+
+from grcsf.arrays import FloatArray
+from grcsf.config import InferenceSettings
+from grcsf.fitting.cases import slice_with_context
+from grcsf.nets.network import GrcsfNet
+from grcsf.preprocess.plan import Plan
+
+__all__ = ["case_probabilities"]
+
+_WHOLE = 1.5
+"""An image up to this many times the training patch along each axis is predicted whole."""
+
+
+@torch.inference_mode()
+def case_probabilities(
+    network: GrcsfNet,
+    image: FloatArray,
+    residual: FloatArray | None,
+    plan: Plan,
+    settings: InferenceSettings,
+    device: str = "cpu",
+) -> FloatArray:
+    """Probability of each label at each voxel.
+
+    Args:
+        network: in evaluation mode, on ``device``.
+        image: ``(C, D, H, W)``, preprocessed under ``plan``.
+        residual: ``(R, D, H, W)`` on the same grid; none for a network without RCU.
+        plan: the plan the network was trained under.
+        settings: overlap, batch size, mirroring.
+        device: torch device.
+
+    Returns:
+        ``(labels, D, H, W)`` float32 in [0, 1], background left out.
+    """
+    channels = _stack(image, residual, plan)
+    if plan.spatial_dims == 3:
+        volume = torch.from_numpy(channels).unsqueeze(0).to(device)
+        return np.ascontiguousarray(_mirrored(network, volume, plan, settings)[0].cpu().numpy())
+    parts = []
+    slices = torch.from_numpy(channels)
+    for batch in slices.split(settings.batch_size):
+        parts.append(_mirrored(network, batch.to(device), plan, settings).cpu())
+    return np.ascontiguousarray(torch.cat(parts).transpose(0, 1).numpy())
+
+
+def _stack(image: FloatArray, residual: FloatArray | None, plan: Plan) -> FloatArray:
+    """Image and maps as channels of one array: ``(C + R, D, H, W)``, or ``(D, C + R, H, W)`` for slices."""
+    if plan.spatial_dims == 3:
+        return image if residual is None else np.concatenate([image, residual])
+    slices = [slice_with_context(image, index, plan) for index in range(image.shape[1])]
+    if residual is not None:
+        slices = [np.concatenate([part, residual[:, index]]) for index, part in enumerate(slices)]
+    return np.stack(slices)
+
+
+def _mirrored(network: GrcsfNet, inputs: Tensor, plan: Plan, settings: InferenceSettings) -> Tensor:
+    total = _probabilities(network, inputs, plan.patch_size, settings)
+    axes = [2 + axis for axis in plan.mirror_axes] if settings.mirroring else []
+    for axis in axes:
+        total = total + _probabilities(network, inputs.flip(axis), plan.patch_size, settings).flip(axis)
+    return total / (1 + len(axes))
+
+
+def _probabilities(
+    network: GrcsfNet, inputs: Tensor, patch_size: Sequence[int], settings: InferenceSettings
+) -> Tensor:
+    def predict(part: Tensor) -> Tensor:
+        image, residual = part[:, : network.in_channels], part[:, network.in_channels :]
+        return network(image, residual if network.uses_residual else None).float().sigmoid()  # type: ignore[no-any-return]
+
+    if all(edge <= _WHOLE * patch for edge, patch in zip(inputs.shape[2:], patch_size, strict=True)):
+        return predict(inputs)
+    result = sliding_window_inference(
+        inputs,
+        tuple(patch_size),
+        settings.batch_size,
+        predict,
+        overlap=settings.overlap,
+        mode="gaussian",
+        padding_mode="replicate",
+    )
+    assert isinstance(result, Tensor)
+    return result

@@ -1,0 +1,1 @@
+"""Masked autoencoders: patches, visible sets, the network and its pre-training."""

@@ -1,0 +1,1 @@
+"""The U-shaped network, its Global and Region Compensation Units, and their wiring."""

@@ -1,0 +1,1 @@
+"""Training of the segmentation network: losses, lesion-balanced batches, augmentation, the fitted model."""

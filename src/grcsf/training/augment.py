@@ -1,0 +1,90 @@
+"""Augmentation through MONAI, seeded per sample."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from monai.transforms import (
+    Compose,
+    RandAdjustContrastd,
+    RandAffined,
+    RandBiasFieldd,
+    RandFlipd,
+    RandGaussianNoised,
+    RandGaussianSmoothd,
+    RandScaleIntensityd,
+    RandShiftIntensityd,
+    RandSimulateLowResolutiond,
+)
+
+from grcsf.arrays import AnyArray
+
+__all__ = ["Augmentation"]
+
+Sample = dict[str, AnyArray]
+_LARGEST_SEED = 2**31 - 1
+
+
+class Augmentation:
+    """Random transforms of one sample: geometry on image, maps and label alike, intensity on the image alone.
+
+    Args:
+        strength: ``off``, ``light`` (mirrors, small affine) or ``full`` (and intensity).
+        patch_size: size of the sample in voxels.
+        mirror_axes: axes that may be mirrored.
+        with_residual: whether samples carry residual maps.
+    """
+
+    def __init__(
+        self,
+        strength: Literal["off", "light", "full"],
+        patch_size: tuple[int, ...],
+        mirror_axes: tuple[int, ...],
+        with_residual: bool,
+    ) -> None:
+        self.keys = ["image", *(["residual"] if with_residual else []), "label"]
+        transforms: list[Any] = []
+        if strength != "off":
+            transforms += [RandFlipd(self.keys, prob=0.5, spatial_axis=axis) for axis in mirror_axes]
+            transforms.append(self._affine(len(patch_size), strength))
+        if strength == "full":
+            transforms += _intensity(len(patch_size))
+        self.transform = Compose(transforms)
+
+    def _affine(self, dims: int, strength: str) -> Any:
+        full = strength == "full"
+        angle, scale, shift = (math.radians(15), 0.2, 6.0) if full else (math.radians(7), 0.1, 4.0)
+        return RandAffined(
+            self.keys,
+            prob=0.7 if full else 0.4,
+            rotate_range=[angle] * (1 if dims == 2 else 3),
+            shear_range=[0.1] * (2 if dims == 2 else 6) if full else None,
+            scale_range=[scale] * dims,
+            translate_range=[shift] * dims,
+            mode=["nearest" if key == "label" else "bilinear" for key in self.keys],
+            padding_mode=["zeros" if key != "image" else "border" for key in self.keys],
+        )
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        """Transformed copies as tensors; the same generator state gives the same result."""
+        self.transform.set_random_state(seed=int(rng.integers(_LARGEST_SEED)))
+        tensors = {key: torch.from_numpy(np.ascontiguousarray(sample[key], dtype=np.float32)) for key in self.keys}
+        result = self.transform(tensors)
+        return {key: torch.as_tensor(result[key]).contiguous() for key in self.keys}
+
+
+def _intensity(dims: int) -> list[Any]:
+    linear = "bilinear" if dims == 2 else "trilinear"
+    image = ["image"]
+    return [
+        RandGaussianNoised(image, prob=0.2, std=0.1),
+        RandGaussianSmoothd(image, prob=0.15, sigma_x=(0.4, 0.9), sigma_y=(0.4, 0.9), sigma_z=(0.4, 0.9)),
+        RandScaleIntensityd(image, factors=0.25, prob=0.3),
+        RandShiftIntensityd(image, offsets=0.2, prob=0.3),
+        RandAdjustContrastd(image, prob=0.25, gamma=(0.7, 1.5)),
+        RandBiasFieldd(image, degree=2, coeff_range=(0.0, 0.1), prob=0.15),
+        RandSimulateLowResolutiond(image, prob=0.1, zoom_range=(0.5, 1.0), upsample_mode=linear),
+    ]

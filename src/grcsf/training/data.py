@@ -1,0 +1,106 @@
+"""Batches of image, residual maps and label around drawn centres, a pure function of (seed, step, rank)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from grcsf.arrays import FloatArray, LabelArray
+from grcsf.config import TrainingSettings
+from grcsf.errors import DatasetError
+from grcsf.fitting.batches import Batch, step_generator
+from grcsf.fitting.cases import ArrayCache, cut_window, slice_with_context, window_start
+from grcsf.preprocess.plan import Plan
+from grcsf.preprocess.store import CaseStore
+from grcsf.training.augment import Augmentation, Sample
+from grcsf.training.sampling import LesionIndex
+
+__all__ = ["LabelledPatches"]
+
+ReadMaps = Callable[[str], FloatArray]
+
+
+class LabelledPatches:
+    """Cuts samples from preprocessed cases.
+
+    Args:
+        store: preprocessed cases with labels.
+        cases: names to train on.
+        maps: residual maps of a case ``(R, D, H, W)``; none for a network without RCU.
+        settings: batch size, lesion share, augmentation.
+        seed: seed of every draw.
+    """
+
+    def __init__(
+        self, store: CaseStore, cases: Sequence[str], maps: ReadMaps | None, settings: TrainingSettings, seed: int
+    ) -> None:
+        self.plan: Plan = store.plan
+        self.settings, self.seed, self._store = settings, seed, store
+        self._image = ArrayCache(store.image)
+        self._maps = ArrayCache(maps, limit_bytes=2**30) if maps else None
+        self._label = ArrayCache(self._read_label, limit_bytes=2**30)
+        self.index = LesionIndex(cases, self._label, self.plan.spatial_dims == 2, settings.lesion_fraction)
+        self.augment = Augmentation(
+            settings.augmentation, self.plan.patch_size, self.plan.mirror_axes, with_residual=maps is not None
+        )
+
+    def __call__(self, step: int, rank: int) -> Batch:
+        """image (B, C, *patch), label (B, 1, *patch) int64, residual (B, R, *patch) where there are maps."""
+        rng = step_generator(self.seed, 2, step, rank)
+        draws = self.index.draw_batch(rng, self.settings.batch_size)
+        samples = [self.augment(self.cut(case, self._jitter(rng, centre)), rng) for case, centre in draws]
+        return _collate(samples)
+
+    def fixed(self, limit: int) -> list[Batch]:
+        """Unaugmented samples centred on lesions, one per case with a lesion, at most ``limit``, each a batch of one."""
+        lesions = [found for size_class in self.index.classes for found in size_class]
+        largest = {lesion.case: lesion for lesion in sorted(lesions, key=lambda lesion: lesion.size)}
+        samples = []
+        for case in sorted(largest)[:limit]:
+            voxels = largest[case].voxels
+            d, h, w = voxels[len(voxels) // 2]
+            sample = self.cut(case, (int(d), int(h), int(w)))
+            samples.append(_collate([{k: torch.from_numpy(np.array(v, np.float32)) for k, v in sample.items()}]))
+        return samples
+
+    def cut(self, case: str, centre: tuple[int, int, int]) -> Sample:
+        """One sample around a voxel, without augmentation."""
+        arrays = {"image": self._image(case), "label": self._label(case)[None]}
+        if self._maps is not None:
+            arrays["residual"] = self._maps(case)
+        if self.plan.spatial_dims == 2:
+            index, inplane = centre[0], centre[1:]
+            start = window_start(arrays["image"].shape[2:], self.plan.patch_size, inplane)
+            cut = {key: array[:, index] for key, array in arrays.items()}
+            cut["image"] = slice_with_context(arrays["image"], index, self.plan)
+        else:
+            start = window_start(arrays["image"].shape[1:], self.plan.patch_size, centre)
+            cut = arrays
+        return {
+            key: cut_window(array, start, self.plan.patch_size, fill=None if key == "image" else 0)
+            for key, array in cut.items()
+        }
+
+    def _jitter(self, rng: np.random.Generator, centre: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Move the centre by up to a quarter patch, so that lesions are not always in the middle."""
+        quarter = [edge // 4 for edge in self.plan.patch_size]
+        first = 3 - len(quarter)
+        moved = list(centre)
+        for axis, reach in enumerate(quarter):
+            moved[first + axis] += int(rng.integers(-reach, reach + 1))
+        return moved[0], moved[1], moved[2]
+
+    def _read_label(self, case: str) -> LabelArray:
+        label = self._store.label(case)
+        if label is None:
+            raise DatasetError(f"{case}: no label; training needs one for every case of the fold's training part")
+        return label
+
+
+def _collate(samples: list[dict[str, torch.Tensor]]) -> Batch:
+    batch: dict[str, torch.Tensor] = {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
+    batch["label"] = batch["label"].round().long()
+    return batch
+

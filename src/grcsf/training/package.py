@@ -1,0 +1,97 @@
+"""A trained model with everything that prediction needs: plan, settings, network and MAE in one folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from grcsf.config import NetworkSettings, Settings
+from grcsf.errors import ModelError
+from grcsf.fitting.fit import frozen_weights
+from grcsf.fitting.weights import read_model, write_model
+from grcsf.mae.bundle import MaeBundle, restore_mae
+from grcsf.nets.network import GrcsfNet, level_strides
+from grcsf.preprocess.plan import Plan
+from grcsf.residual.compute import map_channels, map_ratios
+
+__all__ = ["LesionModel", "build_network", "load_model", "plain_backbone", "save_model"]
+
+
+@dataclass(frozen=True)
+class LesionModel:
+    """A segmentation network and what it was made with.
+
+    Attributes:
+        network: in evaluation mode.
+        plan: preprocessing plan.
+        settings: all settings of its training.
+        mae: the masked autoencoder of its residual maps; none without an RCU.
+        provenance: fold, training cases, scores; JSON-able.
+    """
+
+    network: GrcsfNet
+    plan: Plan
+    settings: Settings
+    mae: MaeBundle | None
+    provenance: dict[str, Any]
+
+
+def build_network(plan: Plan, settings: Settings, mae: MaeBundle | None) -> GrcsfNet:
+    """Network for a plan; its maps are those of ``mae`` under the residual settings."""
+    in_channels = len(plan.channels) * (2 * plan.context + 1 if plan.spatial_dims == 2 else 1)
+    spacing = [1.0 if value is None else value for value in plan.spacing_mm]
+    strides = level_strides(plan.patch_size, spacing[-plan.spatial_dims :], len(settings.network.features))
+    maps = len(map_ratios(settings.residual, mae)) if mae and settings.network.rcu else 0
+    return GrcsfNet(
+        settings.network,
+        in_channels,
+        len(plan.labels) - 1,
+        strides,
+        maps,
+        map_channels(settings.residual, len(plan.channels)),
+    )
+
+
+def save_model(folder: Path, model: LesionModel) -> None:
+    """Write ``model.safetensors`` and ``model.json``."""
+    weights = {f"net.{name}": value for name, value in frozen_weights(model.network).items()}
+    description: dict[str, Any] = {
+        "kind": "lesion-model",
+        "format": 1,
+        "plan": model.plan.model_dump(mode="json"),
+        "settings": model.settings.model_dump(mode="json"),
+        "provenance": model.provenance,
+        "mae": None,
+    }
+    if model.mae is not None:
+        weights |= {f"mae.{name}": value for name, value in frozen_weights(model.mae.networks).items()}
+        description["mae"] = {**model.mae.description(), "weights_hash": model.mae.weights_hash}
+    write_model(folder, weights, description)
+
+
+def load_model(folder: Path) -> LesionModel:
+    """Read a trained model.
+
+    Raises:
+        ModelError: a file missing or changed, another kind of model, or weights that do not fit its description.
+    """
+    weights, description = read_model(folder, "lesion-model")
+    plan = Plan.model_validate(description["plan"])
+    settings = Settings.model_validate(description["settings"])
+    mae = None
+    if description["mae"]:
+        part = {name[4:]: value for name, value in weights.items() if name.startswith("mae.")}
+        mae = restore_mae(part, description["mae"], description["mae"]["weights_hash"])
+    network = build_network(plan, settings, mae)
+    try:
+        network.load_state_dict({name[4:]: value for name, value in weights.items() if name.startswith("net.")})
+    except RuntimeError as error:
+        raise ModelError(f"{folder}: weights do not fit model.json ({str(error).splitlines()[0]})") from None
+    network.eval().requires_grad_(False)
+    return LesionModel(network, plan, settings, mae, description["provenance"])
+
+
+def plain_backbone(settings: NetworkSettings) -> NetworkSettings:
+    """The same backbone with both units off."""
+    return settings.model_copy(update={"gcu": "off", "rcu": False})

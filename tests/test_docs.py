@@ -1,0 +1,91 @@
+"""Pages made from the settings are up to date, shipped YAML files load, and links between pages lead somewhere."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+from grcsf.config import Settings, load_settings
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+
+
+@pytest.fixture(scope="module")
+def reference() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("settings_reference", ROOT / "tools" / "settings_reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_settings_page_is_up_to_date(reference: ModuleType) -> None:
+    assert reference.PAGE.read_text("utf-8") == reference.page(), "run: python tools/settings_reference.py"
+
+
+def test_default_yaml_is_up_to_date(reference: ModuleType) -> None:
+    assert reference.DEFAULTS.read_text("utf-8") == reference.defaults(), "run: python tools/settings_reference.py"
+
+
+def test_default_yaml_names_every_setting_with_its_default() -> None:
+    written = yaml.safe_load((ROOT / "configs" / "default.yaml").read_text("utf-8"))
+    assert written == Settings().model_dump(mode="json")
+
+
+def test_settings_page_names_every_setting(reference: ModuleType) -> None:
+    page = reference.page()
+    for group, value in Settings():
+        names = [f"{group}.{name}" for name, _ in value] if hasattr(value, "model_fields_set") else [group]
+        for name in names:
+            assert f"| `{name}` |" in page
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_shipped_yaml_loads(path: Path) -> None:
+    settings = load_settings(path)
+    assert (settings == Settings()) is (path.stem == "default")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_shipped_yaml_keeps_whole_patches_in_a_window(path: Path) -> None:
+    settings = load_settings(path)
+    for edge in settings.preprocess.patch_size or ():
+        assert edge % settings.mae.patch == 0
+        assert edge % settings.network.rcu_patch == 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_relative_links_lead_to_a_file(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.DOTALL)
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text)
+    missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert not missing
+
+
+def test_navigation_names_every_page_once() -> None:
+    tree = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))
+    named = sorted(_leaves(tree["nav"]))
+    assert named == sorted(page.relative_to(ROOT / "docs").as_posix() for page in PAGES)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_settings_named_in_a_page_exist(page: Path) -> None:
+    for group, name in re.findall(r"`(?:--set )?([a-z]+)\.([a-z_0-9]+)(?:=[^`]*)?`", page.read_text("utf-8")):
+        value = getattr(Settings(), group, None)
+        if value is not None and hasattr(value, "model_fields_set") and name not in {"yaml", "py", "json"}:
+            assert hasattr(value, name), f"{page.name} names {group}.{name}"
+
+
+def _leaves(tree: object) -> list[str]:
+    if isinstance(tree, str):
+        return [tree]
+    items = tree.values() if isinstance(tree, dict) else tree
+    return [leaf for item in items for leaf in _leaves(item)]  # type: ignore[attr-defined]
