@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import importlib.util
 import re
+import shlex
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import typer
 import yaml
 
 from grcsf.config import Settings, load_settings
@@ -82,6 +86,45 @@ def test_settings_named_in_a_page_exist(page: Path) -> None:
         value = getattr(Settings(), group, None)
         if value is not None and hasattr(value, "model_fields_set") and name not in {"yaml", "py", "json"}:
             assert hasattr(value, name), f"{page.name} names {group}.{name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_commands_in_a_page_can_be_typed(page: Path) -> None:
+    commands = typer.main.get_command(importlib.import_module("grcsf.cli").app).commands  # type: ignore[attr-defined]
+    for line in _blocks(page, "bash"):
+        words = shlex.split(line, comments=True)
+        if "grcsf" not in words[:2] or "--version" in words:
+            continue
+        verb, *arguments = words[words.index("grcsf") + 1 :]
+        commands[verb].make_context(verb, arguments)  # raises for an unknown flag or a missing one
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_python_in_a_page_compiles_and_imports_what_exists(page: Path) -> None:
+    tree = ast.parse("\n".join(_blocks(page, "python")))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("grcsf"):
+            module = importlib.import_module(node.module or "")
+            assert all(hasattr(module, alias.name) for alias in node.names)
+
+
+def test_python_examples_without_files_run() -> None:
+    text = (ROOT / "docs" / "reference" / "python.md").read_text("utf-8")
+    examples = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "assert" in block]
+    assert len(examples) == 2
+    for example in examples:
+        exec(compile(example, "python.md", "exec"), {})
+
+
+def test_demo_yaml_is_what_the_demo_uses() -> None:
+    demo = importlib.import_module("grcsf.verbs.demo")
+    assert load_settings(ROOT / "configs" / "demo.yaml") == demo.demo_settings()
+
+
+def _blocks(page: Path, language: str) -> list[str]:
+    """Lines of the fenced blocks of a language."""
+    found = re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    return [line for block in found for line in block.splitlines()]
 
 
 def _leaves(tree: object) -> list[str]:

@@ -1,7 +1,7 @@
 """The one check of the project: ruff, ruff format, mypy and pytest, all of them, then a summary.
 
-    python tools/check.py          everything
-    python tools/check.py --fast   without the tests marked slow
+python tools/check.py          everything
+python tools/check.py --fast   without the tests marked slow
 """
 
 from __future__ import annotations

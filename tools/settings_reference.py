@@ -1,6 +1,6 @@
 """Write docs/reference/settings.md and configs/default.yaml from the settings models.
 
-Run without arguments after changing ``grcsf.config``; ``tests/test_docs.py`` fails until both files agree with the models.
+Run without arguments after changing ``grcsf.config``; ``tests/test_docs.py`` fails until both agree with the models.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ INTRODUCTION = """\
 Every setting of the chain, its default and what it means. This page is written by `tools/settings_reference.py` from
 `grcsf.config.Settings`; change the model, not the page. How to set them: [Change settings](../how-to/settings.md).
 
-Keys are joined by a dot on the command line: `--set training.steps=500`. An unknown key is an error that lists the known ones.
+Keys are joined by a dot on the command line: `--set training.steps=500`. An unknown key is an error that lists the
+known ones.
 """
 
 NAMES = {int: "whole number", float: "number", bool: "`true` or `false`", str: "text"}
