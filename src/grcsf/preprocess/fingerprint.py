@@ -91,8 +91,12 @@ def make_fingerprint(dataset: Dataset, case_names: Sequence[str], workers: int =
     Raises:
         DatasetError: no readable case, or native 2-D images mixed with volumes.
     """
+    if not case_names:
+        raise DatasetError(f"{dataset.name}: no case to learn a plan from; expected at least one")
     read = {case_names[index] for index in np.unique(np.linspace(0, len(case_names) - 1, _READ_AT_MOST).astype(int))}
-    jobs = [(name, _Job(dataset.case(name), dataset, name in read)) for name in case_names]
+    jobs = [
+        (name, _Job(dataset.case(name), dataset.channel_names, dataset.spacing_mm, name in read)) for name in case_names
+    ]
     found: dict[str, _Measured] = {}
     for name, result in track(map_cases(_measure, jobs, workers), "fingerprint", total=len(jobs)):
         if isinstance(result, GrcsfError):
@@ -120,7 +124,8 @@ def make_fingerprint(dataset: Dataset, case_names: Sequence[str], workers: int =
 @dataclass(frozen=True)
 class _Job:
     case: Case
-    dataset: Dataset
+    channel_names: tuple[str, ...]
+    png_spacing_mm: tuple[float, ...] | None
     voxels: bool
 
 
@@ -133,7 +138,7 @@ class _Measured:
 
 
 def _measure(job: _Job) -> _Measured:
-    geometry = read_geometry(job.case.images[0], job.dataset.spacing_mm)
+    geometry = read_geometry(job.case.images[0], job.png_spacing_mm)
     orientation = orientation_of(geometry, job.case.name)
     sizes = geometry.shape if len(geometry.shape) == 3 else (1, *geometry.shape)
     by_axis = {axis: size for (axis, _), size in zip(orientation, sizes, strict=True)}
@@ -143,26 +148,27 @@ def _measure(job: _Job) -> _Measured:
         spacing_mm=oriented_spacing_mm(geometry, orientation),
     )
     if job.voxels:
-        return _measure_voxels(job.case, job.dataset, measures, len(geometry.shape))
+        return _measure_voxels(job, measures, len(geometry.shape))
     return _Measured(measures, len(geometry.shape))
 
 
-def _measure_voxels(case: Case, dataset: Dataset, measures: CaseMeasures, dimensions: int) -> _Measured:
-    volumes = [read_volume(path, dataset.spacing_mm) for path in case.images]
+def _measure_voxels(job: _Job, measures: CaseMeasures, dimensions: int) -> _Measured:
+    case = job.case
+    volumes = [read_volume(path, job.png_spacing_mm) for path in case.images]
     arrays = [_oriented(volume) for volume in volumes]
     if len({array.shape for array in arrays}) > 1:
         raise GridMismatch(f"{case.name}: channels of different grids {[array.shape for array in arrays]}")
     depth = _coarsest(measures)
     masks = [
         find_foreground(np.moveaxis(array, depth, 0).astype(np.float32), is_ct(channel))
-        for array, channel in zip(arrays, dataset.channel_names, strict=True)
+        for array, channel in zip(arrays, job.channel_names, strict=True)
     ]
     foreground = np.moveaxis(union_foreground(masks), 0, depth)
     start, stop = content_box(foreground)
     box = (stop[0] - start[0], stop[1] - start[1], stop[2] - start[2])
     lesion: tuple[FloatArray, ...] = ()
     if case.label is not None:
-        marked = _oriented(read_volume(case.label, dataset.spacing_mm)) > 0
+        marked = _oriented(read_volume(case.label, job.png_spacing_mm)) > 0
         if marked.shape != foreground.shape:
             raise GridMismatch(f"{case.name}: image grid {foreground.shape} but label grid {marked.shape}")
         lesion = tuple(_sample(array[marked]) for array in arrays)

@@ -63,7 +63,8 @@ def union_foreground(channels: Sequence[BoolArray]) -> BoolArray:
     telling = [mask for mask in channels if not mask.all()]
     if not telling:
         return np.ones(channels[0].shape, bool)
-    return np.logical_or.reduce(telling)
+    union: BoolArray = np.logical_or.reduce(telling)
+    return union
 
 
 def _border(shape: tuple[int, ...]) -> BoolArray:
@@ -106,8 +107,9 @@ def _otsu(values: AnyArray, bins: int = 256) -> float:
     sums = np.cumsum(counts * centres)
     mean_below = sums[:-1] / np.maximum(below, 1)
     mean_above = (sums[-1] - sums[:-1]) / np.maximum(above, 1)
-    best = int(np.argmax(below * above * (mean_below - mean_above) ** 2))
-    return float(edges[best + 1])
+    between = below * above * (mean_below - mean_above) ** 2
+    best = np.flatnonzero(between >= between.max() * (1 - 1e-9))  # a gap without values is a plateau: take its middle
+    return float(edges[best[len(best) // 2] + 1])
 
 
 def _without_specks(mask: BoolArray) -> BoolArray:

@@ -39,13 +39,15 @@ def map_cases(
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, max(1, len(jobs))), mp_context=context) as pool:
-        futures = {pool.submit(_attempt, work, name, job): name for name, job in jobs}
+        name = "?"
         try:
+            futures = {pool.submit(_attempt, work, name, job): name for name, job in jobs}
             for future in as_completed(futures):
-                yield futures[future], future.result()
+                name = futures[future]
+                yield name, future.result()
         except BrokenProcessPool:
             raise DatasetError(
-                f"a worker process died around case {futures[future]}; most often memory ran out: use fewer workers"
+                f"{name}: the worker process died around this case; most often memory ran out: use fewer workers"
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)

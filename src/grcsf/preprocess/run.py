@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from grcsf.config import Settings
@@ -21,18 +21,17 @@ from grcsf.preprocess.parallel import map_cases
 from grcsf.preprocess.plan import Plan, make_plan
 from grcsf.preprocess.store import CaseStore
 
-__all__ = ["preprocess_dataset"]
+__all__ = ["preprocess_dataset", "preprocess_unlabelled"]
 
 log = logging.getLogger(__name__)
 
 
-def preprocess_dataset(
+def preprocess_dataset(  # noqa: PLR0917
     dataset: Dataset,
     settings: Settings,
     out: Path,
     resume: bool = False,
     overwrite: bool = False,
-    *,
     fingerprint_cases: Sequence[str] | None = None,
 ) -> CaseStore:
     """Make ``out/{fingerprint.json, plan.json, cases/, run.json}`` from the cases of a data set (not its test cases).
@@ -67,7 +66,7 @@ def preprocess_dataset(
         skipped = len(dataset.cases) - len(todo)
         if skipped:
             log.info("%s: %d cases are complete already", dataset.name, skipped)
-        failed = _preprocess_cases(store, todo, dataset, settings.workers)
+        failed = _preprocess_cases(store, todo, dataset.spacing_mm, settings.workers)
         record.add("cases", len(store.names))
         record.add("skipped", skipped)
         record.add("failed", sorted(failed))
@@ -78,6 +77,30 @@ def preprocess_dataset(
                 f"{dataset.name}: {len(failed)} of {len(dataset.cases)} cases cannot be preprocessed:\n{reasons}\n"
                 "mend or remove them, then run again with --resume"
             )
+    return store
+
+
+def preprocess_unlabelled(
+    cases: Sequence[Case], plan: Plan, out: Path, spacing_mm: tuple[float, ...] | None = None, workers: int = 0
+) -> CaseStore:
+    """Preprocess further scans under a plan that exists; complete cases are kept.
+
+    Args:
+        cases: scans with the channels of the plan; labels are not read.
+        plan: of the data set they join.
+        out: folder of their store.
+        spacing_mm: pixel spacing of PNG images.
+        workers: processes.
+
+    Raises:
+        DatasetError: scans that cannot be used; all are named.
+    """
+    store = CaseStore.create(out, plan)
+    todo = [replace(case, label=None) for case in cases if case.name not in store]
+    failed = _preprocess_cases(store, todo, spacing_mm, workers)
+    if failed:
+        reasons = "\n".join(f"  {name}: {message}" for name, message in sorted(failed.items()))
+        raise DatasetError(f"{len(failed)} of {len(cases)} unlabelled scans cannot be preprocessed:\n{reasons}")
     return store
 
 
@@ -110,9 +133,11 @@ class _Job:
     folder: Path
 
 
-def _preprocess_cases(store: CaseStore, cases: Sequence[Case], dataset: Dataset, workers: int) -> dict[str, str]:
+def _preprocess_cases(
+    store: CaseStore, cases: Sequence[Case], spacing_mm: tuple[float, ...] | None, workers: int
+) -> dict[str, str]:
     """Write all cases; returns the message for each that failed."""
-    jobs = [(case.name, _Job(case, dataset.spacing_mm, store.plan, store.folder)) for case in cases]
+    jobs = [(case.name, _Job(case, spacing_mm, store.plan, store.folder)) for case in cases]
     failed: dict[str, str] = {}
     for name, result in track(map_cases(_preprocess_one, jobs, workers), "preprocess", total=len(jobs)):
         if isinstance(result, OutputError):

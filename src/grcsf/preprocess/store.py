@@ -62,8 +62,23 @@ class CaseStore:
 
     @classmethod
     def create(cls, folder: Path, plan: Plan) -> CaseStore:
-        """A store in a folder that may exist already; its ``plan.json`` is written."""
+        """A store to add to, in a folder that may hold one made with the same plan; ``plan.json`` is written.
+
+        What writers that were killed left behind is removed.
+
+        Raises:
+            OutputError: a store of another plan is there, or the folder cannot be written.
+        """
+        if (folder / "plan.json").is_file():
+            there = cls(folder)
+            if there.names and there.plan != plan:
+                raise OutputError(
+                    f"{folder}: holds {len(there.names)} cases made with another plan; "
+                    "choose another output or preprocess again with --overwrite"
+                )
         make_folder(folder / "cases")
+        for left in (folder / "cases").glob(f"{PARTIAL_PREFIX}*"):
+            left.unlink(missing_ok=True)
         write_json(folder / "plan.json", plan.model_dump(mode="json"))
         return cls(folder)
 
