@@ -101,7 +101,12 @@ def make_sample(tmp_path: Path) -> Callable[..., Sample]:
         labels = {"background": 0, "lesion": 1}
         spacing = None if volumes else (1.0, 1.5)
         write_dataset_json(
-            dataset, channel_names=("FLAIR",), labels=labels, num_training=len(names), file_ending=ending, spacing_mm=spacing
+            dataset,
+            channel_names=("FLAIR",),
+            labels=labels,
+            num_training=len(names),
+            file_ending=ending,
+            spacing_mm=spacing,
         )
         for index in range(folds):
             fold = run / f"fold_{index}"

@@ -1,7 +1,5 @@
-"""One self-contained HTML page about a run; reads files only."""
+"""One self-contained HTML page about a run; reads files only. Import the modules: this file imports nothing."""
 
 from __future__ import annotations
 
-from grcsf.report.page import write_report
-
-__all__ = ["write_report"]
+__all__: list[str] = []

@@ -92,9 +92,12 @@ def collect_run(run: Path) -> RunContents:
     reader = _Reader(run)
     folders = sorted((path for path in run.glob("fold_*") if _is_fold(path)), key=_fold_number)
     folds = tuple(reader.fold(path, path.name) for path in folders or [run])
-    if not folders and not any((fold.mae, fold.train, fold.scores, fold.predictions) != (None, None, None, {}) for fold in folds):
+    if not folders and not any(
+        (fold.mae, fold.train, fold.scores, fold.predictions) != (None, None, None, {}) for fold in folds
+    ):
         raise GrcsfError(
-            f"{run}: nothing to report; expected fold_0/, or mae/, train/, validation/ or scores/, or a history.csv or cases.csv"
+            f"{run}: nothing to report; expected fold_0/, or mae/, train/, validation/ or scores/, "
+            "or a history.csv or cases.csv"
         )
     places = [run, run / "preprocessed", *(folder / stage for folder in folders or [run] for stage in STAGES)]
     records = tuple(record for place in places if (record := reader.record(place)) is not None)

@@ -12,7 +12,7 @@ import matplotlib
 from markupsafe import Markup
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogFormatter, MaxNLocator, NullFormatter
 
 __all__ = ["curve_figure", "scatter_figure"]
 
@@ -49,6 +49,8 @@ def curve_figure(name: str, lines: Mapping[str, Points], y_label: str, log_y: bo
             axes.plot(*zip(*points, strict=True), label=label, linestyle=style, color=colour, marker=marker, lw=1.6)
         if log_y and positive:
             axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(LogFormatter())
+            axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
         axes.set_xlabel("optimiser step")
         axes.set_ylabel(y_label)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -72,6 +74,8 @@ def scatter_figure(name: str, groups: Mapping[str, Points], x_label: str, y_labe
             x, y = zip(*points, strict=True)
             axes.scatter(x, y, label=label, marker=marker, s=18, facecolors="none", edgecolors=colour, linewidths=1.1)
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_ylim(-0.04, 1.04)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
@@ -82,12 +86,12 @@ def scatter_figure(name: str, groups: Mapping[str, Points], x_label: str, y_labe
 
 
 def _svg(name: str, draw: Callable[[Any], None]) -> Markup:
-    style = {
+    style: dict[Any, Any] = {
         "svg.fonttype": "none",
         "svg.hashsalt": name,
         "font.family": "sans-serif",
         "font.size": 10,
-        **{key: _INK for key in ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")},
+        **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _INK),
     }
     with matplotlib.rc_context(style):
         figure = Figure(figsize=_SIZE_INCHES, layout="constrained", facecolor="none")
@@ -105,4 +109,4 @@ def _svg(name: str, draw: Callable[[Any], None]) -> Markup:
     text = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{name}-", text)
     text = re.sub(r'<svg (.*?)width="[^"]*"', r"<svg \1", text, count=1, flags=re.DOTALL)
     text = re.sub(r'<svg height="[^"]*"', "<svg", text, count=1)
-    return Markup(text)  # noqa: S704 - written by Matplotlib, which escapes every label
+    return Markup(text)  # Matplotlib escapes every label

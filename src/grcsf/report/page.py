@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -73,12 +74,12 @@ def _render(run: RunContents, dataset: Dataset | None) -> str:
     style, script = (package.joinpath(name).read_text("utf-8").strip() for name in ("page.css", "sort.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["score"] = _score
+    environment.filters |= {"score": _score, "size": _size}
     template = environment.from_string(package.joinpath("template.html.j2").read_text("utf-8"))
     panels, panel_notes = _panels(run, dataset)
     return template.render(
-        style=Markup(style),  # noqa: S704 - our own file
-        script=Markup(script),  # noqa: S704 - our own file
+        style=Markup(style),
+        script=Markup(script),
         script_hash=digest,
         run=run,
         dataset=dataset,
@@ -89,7 +90,9 @@ def _render(run: RunContents, dataset: Dataset | None) -> str:
         scores=score_tables(run.folds),
         policy=_policy(run),
         cases=[(fold.name, case) for fold in run.folds if fold.scores for case in fold.scores.cases],
-        failed={f"{fold.name}: {case}": why for fold in run.folds if fold.scores for case, why in fold.scores.failed.items()},
+        failed={
+            f"{fold.name}: {case}": why for fold in run.folds if fold.scores for case, why in fold.scores.failed.items()
+        },
         unit=_unit(run),
         panels=panels,
         panel_notes=panel_notes,
@@ -103,7 +106,14 @@ def _render(run: RunContents, dataset: Dataset | None) -> str:
 
 def _score(value: float | None) -> str:
     """A score with three decimals; a dash for nan."""
-    return "–" if value is None or value != value else f"{value:.3f}"
+    return "-" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+def _size(value: float) -> str:
+    """A lesion size with three figures, never in powers of ten; a dash for nan."""
+    if math.isnan(value):
+        return "-"
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _unit(run: RunContents) -> str:
@@ -142,7 +152,7 @@ def _scatter(run: RunContents) -> Markup | None:
         fold.name: [
             (case.reference_size, case.scores["dice"])
             for case in fold.scores.cases
-            if case.has_lesion and case.reference_size == case.reference_size
+            if case.has_lesion and math.isfinite(case.reference_size)
         ]
         for fold in run.folds
         if fold.scores
@@ -162,7 +172,8 @@ def _panels(run: RunContents, dataset: Dataset | None) -> tuple[dict[str, list[C
     fold_of = {id(case): fold for fold in run.folds if fold.scores for case in fold.scores.cases}
     chosen = choose_cases([case for fold in run.folds if fold.scores for case in fold.scores.cases])
     if not chosen:
-        notes.append("No scored case has a lesion, so there is nothing to rank and no case is shown.")
+        scored = any(fold.scores for fold in run.folds)
+        notes.append(f"No {'scored case has a lesion' if scored else 'case has been scored'}, so no case is shown.")
     groups: dict[str, list[CasePanel]] = {}
     residuals = 0
     for group, scores in chosen.items():
@@ -182,7 +193,11 @@ def _panels(run: RunContents, dataset: Dataset | None) -> tuple[dict[str, list[C
 def _panel(
     score: CaseScore, fold: str, predictions: Mapping[str, Path], run: RunContents, dataset: Dataset | None
 ) -> CasePanel | None:
-    case = next((item for item in (*dataset.cases, *dataset.test_cases) if item.name == score.case), None) if dataset else None
+    case = (
+        next((item for item in (*dataset.cases, *dataset.test_cases) if item.name == score.case), None)
+        if dataset
+        else None
+    )
     view = load_view(
         score.case,
         case.images[0] if case else None,
@@ -198,7 +213,7 @@ def _panel(
     notes = view.notes
     if dataset is not None and case is None:
         notes = (*notes, "This case is not in the data set given.")
-    size = f"{score.reference_size:.3g} {_unit(run)}" if score.reference_size == score.reference_size else ""
+    size = f"{_size(score.reference_size)} {_unit(run)}"
     return CasePanel(score.case, fold, score.scores["dice"], size, view.place, tiles, scale, notes)
 
 
@@ -210,4 +225,3 @@ def _inputs(run: RunContents) -> list[tuple[str, str, str]]:
         if isinstance(inputs, dict):
             rows += [(record.stage, str(name), str(digest or "not hashed")) for name, digest in inputs.items()]
     return rows
-

@@ -7,13 +7,13 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from grcsf.arrays import AnyArray, BoolArray
 from grcsf.evaluation.summary import CaseScore
@@ -116,14 +116,16 @@ def draw_tiles(
             outline = {colour: mask[box]}
             area = int(mask.sum())
             alt = f"{title} of {case}: {f'outline around {area} pixels' if area else 'empty in this slice'}"
-            tiles.append(_tile(title, alt, backdrop[box], aspect, grey, outline))
+            tiles.append(_tile(title, alt, backdrop[box], aspect, grey, outlines=outline))
     scale = _scale(view.residuals, signed)
     if scale is not None:
         colours = {"cmap": _SIGNED_MAP if scale.is_signed else _POSITIVE_MAP, "vmin": scale.low, "vmax": scale.high}
         outline = {} if view.reference is None else {"#000000" if scale.is_signed else "#ffffff": view.reference[box]}
         for ratio, residual in view.residuals.items():
             alt = f"Residual map of {case} at mask ratio {ratio} per cent"
-            tiles.append(_tile(f"Residual, {ratio} % hidden", alt, residual[box], aspect, colours, outline, 0.7))
+            tiles.append(
+                _tile(f"Residual, {ratio} % hidden", alt, residual[box], aspect, colours, outlines=outline, width=0.7)
+            )
     return tuple(tiles), scale
 
 
@@ -168,6 +170,7 @@ def _tile(
     pixels: AnyArray,
     aspect: float,
     colours: Mapping[str, Any],
+    *,
     outlines: Mapping[str, BoolArray] | None = None,
     width: float = 1.4,
 ) -> Tile:
@@ -184,7 +187,9 @@ def _tile(
         x, y = np.arange(-1, columns + 1), np.arange(-1, rows + 1)
         style = "dashed" if colour == PREDICTION_COLOUR else "solid"
         ring = np.pad(mask.astype(np.float32), 1)
-        axes.contour(x, y, ring, levels=[0.5], colors=[colour], linewidths=width, linestyles=style)
+        lines = axes.contour(x, y, ring, levels=[0.5], colors=[colour], linewidths=width, linestyles=style)
+        if colour in (REFERENCE_COLOUR, PREDICTION_COLOUR):  # a dark rim keeps them visible on white tissue
+            lines.set(path_effects=[withStroke(linewidth=width + 1.2, foreground="#00000080")])
     axes.set_xlim(-0.5, columns - 0.5)
     axes.set_ylim(rows - 0.5, -0.5)
     stream = io.BytesIO()
@@ -200,4 +205,3 @@ def window_of_plan(plan: Mapping[str, Any]) -> tuple[float, float] | None:
     if first.get("scheme") != "ct" or not isinstance(low, int | float) or not isinstance(high, int | float):
         return None
     return (float(low), float(high)) if high > low else None
-

@@ -70,7 +70,7 @@ def _rows(fold: str, summary: LabelSummary, strata: bool) -> Iterable[ScoreRow]:
     if strata:
         for name, means in summary.by_size.items():
             if means.n:
-                yield _row(fold, f"lesion {name}", means, True)
+                yield _row(fold, f"lesion {name.replace('mm2', 'mm²')}", means, True)
 
 
 def _row(fold: str, cases: str, means: MeanScores, is_overall: bool) -> ScoreRow:
@@ -84,7 +84,7 @@ def _remarks(summary: LabelSummary) -> Iterable[str]:
 
 
 def data_facts(run: RunContents, dataset: Dataset | None) -> list[tuple[str, str]]:
-    """Name, cases, patients, channels, sizes and spacings, from the data set and the fingerprint, whichever is there."""
+    """Name, cases, patients, channels, sizes and spacings, from the data set or the fingerprint, if they are there."""
     facts: list[tuple[str, str]] = []
     name = dataset.name if dataset else run.fingerprint.get("dataset")
     if name:
@@ -114,11 +114,11 @@ def _grids(run: RunContents, dataset: Dataset | None) -> list[tuple[str, str]]:
         for case in run.fingerprint.get("cases", [])
         if isinstance(case, dict) and "shape" in case and "spacing_mm" in case
     ]
-    source = "(R, A, S)"
+    source = "right x anterior x superior"
     if run.fingerprint.get("native_2d"):
-        grids, source = [(shape[1:], spacing[1:]) for shape, spacing in grids], "rows × columns"
+        grids, source = [(shape[1:], spacing[1:]) for shape, spacing in grids], "rows x columns"
     if not grids and dataset:
-        source = "file order"
+        source = "rows x columns" if dataset.file_ending == ".png" else "order of the file"
         for case in dataset.cases[:_HEADERS_READ]:
             try:
                 geometry = read_geometry(case.images[0], dataset.spacing_mm)
@@ -129,7 +129,8 @@ def _grids(run: RunContents, dataset: Dataset | None) -> list[tuple[str, str]]:
         return []
     sizes = _spread([shape for shape, _ in grids], "{:.0f}")
     spacings = _spread([spacing for _, spacing in grids], "{:.3g}")
-    counted = f"{len(grids)} images, {source}"
+    origin = "images the plan was made from" if run.fingerprint.get("cases") else "images"
+    counted = f"{len(grids)} {origin}, {source}"
     return [("Size in voxels", f"{sizes} ({counted})"), ("Spacing in mm", f"{spacings} ({counted})")]
 
 
@@ -139,8 +140,8 @@ def _spread(rows: Sequence[tuple[float, ...]], form: str) -> str:
     for values in zip(*rows, strict=False):
         ordered = sorted(values)
         low, middle, high = (form.format(value) for value in (ordered[0], ordered[len(ordered) // 2], ordered[-1]))
-        parts.append(middle if low == high else f"{middle} [{low}–{high}]")
-    return " × ".join(parts)
+        parts.append(middle if low == high else f"{middle} [{low} to {high}]")
+    return " x ".join(parts)
 
 
 def _plan_facts(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -148,14 +149,16 @@ def _plan_facts(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
     if plan.get("spatial_dims") in (2, 3):
         network = f"{plan['spatial_dims']}-D"
         if plan["spatial_dims"] == 2 and not plan.get("native_2d"):
-            network += f", slices of volumes, {plan.get('context', 0)} neighbouring slices on each side"
+            network += ", slices of volumes"
+            if plan.get("context"):
+                network += f" with {plan['context']} on each side as further channels"
         facts.append(("Network works on", network))
     spacing, patch = plan.get("spacing_mm"), plan.get("patch_size")
     if isinstance(spacing, list):
-        words = " × ".join("as it is" if value is None else f"{float(value):.3g}" for value in spacing)
+        words = " x ".join("as it is" if value is None else f"{float(value):.3g}" for value in spacing)
         facts.append(("Preprocessed spacing in mm", f"{words} (slice, row, column)"))
     if isinstance(patch, list):
-        facts.append(("Training patch in voxels", " × ".join(str(edge) for edge in patch)))
+        facts.append(("Training patch in voxels", " x ".join(str(edge) for edge in patch)))
     return facts
 
 
@@ -166,7 +169,7 @@ def stage_rows(records: Sequence[Record]) -> list[dict[str, str]]:
             "stage": record.stage,
             "status": str(record.entries.get("status") or "unknown"),
             "error": str(record.entries.get("error") or ""),
-            "started": str(record.entries.get("started") or ""),
+            "started": str(record.entries.get("started") or "").removesuffix("+00:00").replace("T", " "),
             "seconds": _duration(record.entries.get("seconds")),
             "cpu": _duration(record.entries.get("cpu_seconds")),
             "memory": _amount(record.entries.get("peak_memory_mb")),
@@ -183,7 +186,11 @@ def package_versions(records: Sequence[Record]) -> list[tuple[str, str]]:
     for record in records:
         entries = record.entries
         versions = entries.get("versions")
-        named = {"grcsf": entries.get("grcsf"), "git commit": entries.get("git_commit"), "platform": entries.get("platform")}
+        named = {
+            "grcsf": entries.get("grcsf"),
+            "git commit": entries.get("git_commit"),
+            "platform": entries.get("platform"),
+        }
         named |= versions if isinstance(versions, dict) else {}
         for name, version in named.items():
             if version and str(version) not in found.setdefault(str(name), []):

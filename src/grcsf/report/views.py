@@ -73,7 +73,9 @@ def load_view(
     stacks = _Stacks(spacing_mm)
     shown = stacks.add(image)
     truth, found = stacks.add(reference), stacks.add(files.get(case))
-    maps = {ratio: stack for ratio, path in residual_files(case, files).items() if (stack := stacks.add(path)) is not None}
+    maps = {
+        ratio: stack for ratio, path in residual_files(case, files).items() if (stack := stacks.add(path)) is not None
+    }
     if stacks.base is None:
         return None
     depth = (shown if shown is not None else stacks.first).shape[0]
