@@ -11,8 +11,12 @@ import numpy as np
 import pytest
 import SimpleITK
 from hypothesis import HealthCheck, settings
+from jaxtyping import install_import_hook
 
-from grcsf.datasets.nnunet_raw import write_dataset_json
+# Shapes in signatures are checked in tests, and only here; the hook must stand before these folders are imported.
+install_import_hook(["grcsf.mae", "grcsf.residual", "grcsf.nets", "grcsf.training.losses"], "beartype.beartype")
+
+from grcsf.datasets.nnunet_raw import write_dataset_json  # noqa: E402
 
 settings.register_profile(
     "grcsf", deadline=None, max_examples=25, derandomize=True, suppress_health_check=[HealthCheck.too_slow]

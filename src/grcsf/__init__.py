@@ -9,17 +9,24 @@ Every command of the command line is a function here, imported when it is first 
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-try:
-    __version__ = version("grcsf")
-except PackageNotFoundError:  # a source tree that is not installed
-    __version__ = "0.0.0"
-
-_VERBS = ("demo", "evaluate", "info", "predict", "preprocess", "pretrain", "report", "residual", "run", "train", "validate")
+_VERBS = (
+    "demo",
+    "evaluate",
+    "info",
+    "predict",
+    "preprocess",
+    "pretrain",
+    "report",
+    "residual",
+    "run",
+    "train",
+    "validate",
+)
 
 if TYPE_CHECKING:
+    __version__: str
     from grcsf.config import Settings, load_settings
     from grcsf.verbs.demo import demo
     from grcsf.verbs.evaluate import evaluate
@@ -52,11 +59,23 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _VERBS:
-        function = getattr(importlib.import_module(f"grcsf.verbs.{name}"), name)
+    value: Any
+    if name == "__version__":
+        value = _version()
+    elif name in _VERBS:
+        value = getattr(importlib.import_module(f"grcsf.verbs.{name}"), name)
     elif name in ("Settings", "load_settings"):
-        function = getattr(importlib.import_module("grcsf.config"), name)
+        value = getattr(importlib.import_module("grcsf.config"), name)
     else:
         raise AttributeError(f"module 'grcsf' has no attribute {name!r}")
-    globals()[name] = function
-    return function
+    globals()[name] = value
+    return value
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("grcsf")
+    except PackageNotFoundError:  # a source tree that is not installed
+        return "0.0.0"

@@ -5,6 +5,7 @@ One YAML file or any number of ``a.b=value`` pairs change them; what was used is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -68,12 +69,13 @@ class MaeSettings(Frozen):
     ratios: tuple[float, ...] = Field((0.5, 0.75), description="Mask ratios; each step draws one of them.")
     networks: Literal["one", "per-ratio"] = Field("one", description="One network for all ratios, or one for each.")
     window: tuple[int, ...] | None = Field(None, description="Window in voxels; none: the training patch of the plan.")
-    normative: bool = Field(False, description="Leave labelled lesion voxels of the training fold out of the loss.")
-    steps: int = Field(3000, ge=1, description="Optimiser steps.")
+    normative: bool = Field(True, description="Leave labelled lesion voxels of the training fold out of the loss.")
+    steps: int = Field(1500, ge=1, description="Optimiser steps.")
     batch_size: int = Field(16, ge=1, description="Windows in a batch.")
     learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of AdamW (cosine, warm-up).")
     weight_decay: float = Field(0.05, ge=0, description="AdamW weight decay.")
     minutes: float | None = Field(None, gt=0, description="Wall-clock budget; ends pre-training before `steps`.")
+    steps_per_epoch: int = Field(100, ge=1, description="Steps between checkpoints.")
 
     @model_validator(mode="after")
     def _ratios_have_complementary_sets(self) -> MaeSettings:
@@ -90,7 +92,9 @@ class ResidualSettings(Frozen):
     kind: ResidualKind = Field("signed", description="signed: x - rebuilt; absolute: its magnitude; cosine: 1 - cos.")
     ratios: tuple[float, ...] | None = Field(None, description="Mask ratios, one map each; none: those of the MAE.")
     cosine_window: int = Field(5, ge=3, description="Edge of the local window of the cosine kind, voxels.")
-    overlap: float = Field(0.25, ge=0, lt=1, description="Overlap of neighbouring windows where an image needs several.")
+    overlap: float = Field(
+        0.25, ge=0, lt=1, description="Overlap of neighbouring windows where an image needs several."
+    )
 
 
 class NetworkSettings(Frozen):
@@ -127,6 +131,9 @@ class TrainingSettings(Frozen):
     learning_rate: float = Field(2e-3, gt=0, description="Peak learning rate of AdamW (warm-up, cosine).")
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay.")
     warmup: float = Field(0.03, ge=0, lt=1, description="Share of the training spent warming up.")
+    dice: Literal["sample", "batch"] = Field(
+        "sample", description="Dice per sample (a small lesion counts as much as a large one) or over the batch."
+    )
     focal_weight: float = Field(1.0, ge=0, description="Weight of the focal loss beside Dice.")
     focal_gamma: float = Field(2.0, ge=0, description="Focusing exponent of the focal loss.")
     lesion_fraction: float = Field(0.5, ge=0, le=1, description="Share of a batch that is centred on a lesion.")
@@ -205,16 +212,33 @@ def load_settings(path: Path | None = None, overrides: Iterable[str] = (), base:
         raise SettingsError(_explain(error)) from None
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2 truth values: ``true`` and ``false`` only, so that ``off`` stays the word that options use."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+
+
+def _load_yaml(text: str) -> Any:
+    return yaml.load(text, Loader=_Loader)  # a SafeLoader
+
+
 def _parse_value(key: str, text: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return _load_yaml(text)
     except yaml.YAMLError:
         raise SettingsError(f"--set {key}: {text!r} is not a YAML value") from None
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = _load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -230,7 +254,9 @@ def _merge(into: dict[str, Any], update: dict[str, Any], source: str, prefix: st
     for key, value in update.items():
         model = _model_at(prefix)
         if model is not None and key not in model.model_fields:
-            raise SettingsError(f"{source}: unknown setting '{prefix}{key}'; known here: {', '.join(model.model_fields)}")
+            raise SettingsError(
+                f"{source}: unknown setting '{prefix}{key}'; known here: {', '.join(model.model_fields)}"
+            )
         if isinstance(value, dict):
             _merge(into.setdefault(key, {}), value, source, f"{prefix}{key}.")
         else:

@@ -25,7 +25,7 @@ class _StepDataset(Dataset[Batch]):
     def __init__(self, make: MakeBatch) -> None:
         self.make = make
 
-    def __getitem__(self, key: tuple[int, int]) -> Batch:  # type: ignore[override]
+    def __getitem__(self, key: tuple[int, int]) -> Batch:
         return self.make(*key)
 
 

@@ -51,9 +51,7 @@ def window_start(size: Sequence[int], window: Sequence[int], centre: Sequence[in
 def cut_window(array: AnyArray, start: Sequence[int], window: Sequence[int], fill: float | None = None) -> AnyArray:
     """Window of an array ``(C, *space)``; outside the image the edge is repeated, or ``fill`` is put."""
     size = array.shape[1:]
-    inside = tuple(
-        slice(max(s, 0), min(s + wide, edge)) for s, wide, edge in zip(start, window, size, strict=True)
-    )
+    inside = tuple(slice(max(s, 0), min(s + wide, edge)) for s, wide, edge in zip(start, window, size, strict=True))
     part = array[(slice(None), *inside)]
     pads = [(0, 0)]
     for s, wide, edge in zip(start, window, size, strict=True):

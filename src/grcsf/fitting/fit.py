@@ -19,7 +19,7 @@ from grcsf.fitting.batches import MakeBatch, StepLoader
 from grcsf.fitting.callbacks import AtomicCheckpoints, Conductor
 from grcsf.fitting.module import FittedModule
 
-__all__ = ["Budget", "FitResult", "automatic_precision", "fit", "frozen_weights", "parse_device"]
+__all__ = ["Budget", "FitResult", "automatic_precision", "fit", "frozen_weights", "parse_device", "torch_device"]
 
 logger = logging.getLogger("grcsf")
 
@@ -59,7 +59,7 @@ class FitResult:
 
 
 def fit(
-    module: FittedModule, make_batch: MakeBatch, folder: Path, budget: Budget, resume: bool, score_name: str
+    module: FittedModule, make_batch: MakeBatch, folder: Path, budget: Budget, *, resume: bool, score_name: str
 ) -> FitResult:
     """Train ``module``; checkpoints and ``history.csv`` go to ``folder``.
 
@@ -72,7 +72,9 @@ def fit(
     """
     last = folder / "last.ckpt"
     if last.exists() and not resume:
-        raise OutputError(f"{folder.name}: holds an unfinished training; go on with --resume or start anew: --overwrite")
+        raise OutputError(
+            f"{folder.name}: holds an unfinished training; go on with --resume or start anew: --overwrite"
+        )
     conductor = Conductor(folder, budget.steps, budget.minutes, budget.patience, score_name)
     trainer = _trainer(budget, conductor)
     loader = StepLoader(
@@ -136,6 +138,17 @@ def parse_device(device: str) -> tuple[str, Any]:
     if name == "gpu":
         return "gpu", int(number or 1)
     return name, ([int(number)] if number else 1)
+
+
+def torch_device(device: str) -> str:
+    """Torch's name of the one device that prediction uses; ``auto`` takes a GPU where there is one.
+
+    >>> torch_device("cuda:1"), torch_device("gpu:4")
+    ('cuda:1', 'cuda')
+    """
+    name, number = parse_device(device)
+    name = "cuda" if name == "gpu" else name
+    return f"{name}:{number[0]}" if isinstance(number, list) else name
 
 
 def automatic_precision(accelerator: str) -> str:

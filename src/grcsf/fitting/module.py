@@ -1,4 +1,4 @@
-"""The Lightning module that pre-training and training share: loss, AdamW, learning rate by progress, averaged weights."""
+"""The Lightning module that pre-training and training share: loss, AdamW, learning rate schedule, averaged weights."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ class FittedModule(lightning.LightningModule):
         network: nn.Module,
         learning_rate: float,
         weight_decay: float,
+        *,
         warmup: float = 0.03,
         ema_decay: float = 0.0,
         seed: int = 0,
@@ -90,7 +91,7 @@ class FittedModule(lightning.LightningModule):
         if self.averaged is not None:
             self.averaged.update_parameters(self.network)
 
-    def _average(self, averaged: Tensor, current: Tensor, count: Tensor) -> Tensor:
+    def _average(self, averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
         decay = min(self.ema_decay, float(1 + count) / float(10 + count))
         return decay * averaged + (1.0 - decay) * current
 

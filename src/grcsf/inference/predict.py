@@ -62,7 +62,7 @@ def mask_from_probabilities(
         voxel_mm: area or volume of a voxel.
     """
     best = probabilities.argmax(axis=0)
-    mask = np.asarray(values, np.uint8)[best]
+    mask: LabelArray = np.asarray(values, np.uint8)[best]
     mask[np.take_along_axis(probabilities, best[None], axis=0)[0] <= threshold] = 0
     if smallest_mm > 0:
         components, count = ndimage.label(mask > 0, structure=np.ones((3,) * mask.ndim))
@@ -113,7 +113,7 @@ class Predictor:
                 prepared[key] = image, geometry
             image, geometry = prepared[key]
             residual = self._residual(model, image)
-            found = case_probabilities(model.network, image, residual, model.plan, self.settings, self.device)
+            found = case_probabilities(model.network, image, residual, model.plan, self.settings, device=self.device)
             native = restore(found, geometry)
             total = native if total is None else total + native
             for name, value in self._named_maps(model, residual).items():
@@ -168,12 +168,11 @@ def predict_cases(
     """
     failed: dict[str, str] = {}
     for case in track(cases, "predict", total=len(cases)):
-        ending = ending_of(case.images[0]) or ".nii.gz"
-        if resume and (out / f"{case.name}{ending}").is_file():
+        if resume and (out / f"{case.name}{_ending(case)}").is_file():
             continue
         try:
             found = predictor.predict([read_volume(path, spacing_mm) for path in case.images])
-            _write(found, case, out, ending, spacing_mm, save_probabilities, save_residuals)
+            _write(found, case, out, spacing_mm, probabilities=save_probabilities, residuals=save_residuals)
         except GrcsfError as error:
             failed[case.name] = str(error)
             logger.error("%s: %s", case.name, error)
@@ -183,19 +182,23 @@ def predict_cases(
     return failed
 
 
+def _ending(case: Case) -> str:
+    return ending_of(case.images[0]) or ".nii.gz"
+
+
 def _write(
     found: Prediction,
     case: Case,
     out: Path,
-    ending: str,
     spacing_mm: tuple[float, ...] | None,
-    save_probabilities: bool,
-    save_residuals: bool,
+    *,
+    probabilities: bool,
+    residuals: bool,
 ) -> None:
-    like = case.images[0]
+    like, ending = case.images[0], _ending(case)
     map_ending = ".mha" if ending == ".png" else ending
-    maps = {f"residual-{name}": value for name, value in found.residuals.items()} if save_residuals else {}
-    if save_probabilities:
+    maps = {f"residual-{name}": value for name, value in found.residuals.items()} if residuals else {}
+    if probabilities:
         maps["prob"] = found.probabilities.max(axis=0)
     for name, value in maps.items():
         write_like(value.astype(np.float32), like, out / f"{case.name}_{name}{map_ending}", spacing_mm)

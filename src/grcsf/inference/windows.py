@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from monai.inferers import sliding_window_inference
+from monai.inferers.utils import sliding_window_inference
 from torch import Tensor
 
 from grcsf.arrays import FloatArray
@@ -28,6 +28,7 @@ def case_probabilities(
     residual: FloatArray | None,
     plan: Plan,
     settings: InferenceSettings,
+    *,
     device: str = "cpu",
 ) -> FloatArray:
     """Probability of each label at each voxel.
@@ -49,7 +50,7 @@ def case_probabilities(
         return np.ascontiguousarray(_mirrored(network, volume, plan, settings)[0].cpu().numpy())
     parts = []
     slices = torch.from_numpy(channels)
-    for batch in slices.split(settings.batch_size):
+    for batch in torch.split(slices, settings.batch_size):
         parts.append(_mirrored(network, batch.to(device), plan, settings).cpu())
     return np.ascontiguousarray(torch.cat(parts).transpose(0, 1).numpy())
 
@@ -72,9 +73,7 @@ def _mirrored(network: GrcsfNet, inputs: Tensor, plan: Plan, settings: Inference
     return total / (1 + len(axes))
 
 
-def _probabilities(
-    network: GrcsfNet, inputs: Tensor, patch_size: Sequence[int], settings: InferenceSettings
-) -> Tensor:
+def _probabilities(network: GrcsfNet, inputs: Tensor, patch_size: Sequence[int], settings: InferenceSettings) -> Tensor:
     def predict(part: Tensor) -> Tensor:
         image, residual = part[:, : network.in_channels], part[:, network.in_channels :]
         return network(image, residual if network.uses_residual else None).float().sigmoid()  # type: ignore[no-any-return]

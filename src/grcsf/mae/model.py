@@ -34,6 +34,7 @@ class MaskedAutoencoder(nn.Module):
         self,
         spatial_dims: int,
         in_channels: int,
+        *,
         patch: int = 8,
         dim: int = 128,
         depth: int = 4,
@@ -114,12 +115,12 @@ def build_mae(settings: MaeSettings, spatial_dims: int, in_channels: int) -> nn.
             name: MaskedAutoencoder(
                 spatial_dims,
                 in_channels,
-                settings.patch,
-                settings.dim,
-                settings.depth,
-                settings.heads,
-                settings.decoder_dim,
-                settings.decoder_depth,
+                patch=settings.patch,
+                dim=settings.dim,
+                depth=settings.depth,
+                heads=settings.heads,
+                decoder_dim=settings.decoder_dim,
+                decoder_depth=settings.decoder_depth,
             )
             for name in names
         }

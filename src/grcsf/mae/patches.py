@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -27,6 +26,7 @@ def patch_grid(size: Sequence[int], patch: int) -> tuple[int, ...]:
 def patchify(image: Float[Tensor, "b c *space"], patch: int) -> Float[Tensor, "b n p"]:
     """Patches in row-major order, each flattened to ``channels * patch ** dims`` values (channel slowest).
 
+    >>> import torch
     >>> patchify(torch.arange(16.0).reshape(1, 1, 4, 4), 2)[0, 0].tolist()
     [0.0, 1.0, 4.0, 5.0]
     """

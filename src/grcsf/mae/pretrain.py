@@ -78,7 +78,7 @@ class PretrainingBatches:
         self._label = ArrayCache(self._read_label, limit_bytes=2**29)
 
     def __call__(self, step: int, rank: int) -> Batch:
-        """image (B, C, *window), origin (B, dims), weight (B, 1, *window), visible (B, V), ratio index ()."""
+        """Image (B, C, *window), origin (B, dims), weight (B, 1, *window), visible (B, V), ratio index ()."""
         rng = step_generator(self.seed, 1, step, rank)
         ratio = int(rng.integers(len(self.settings.ratios)))
         windows = [self._window(rng) for _ in range(self.settings.batch_size)]
@@ -100,7 +100,8 @@ class PretrainingBatches:
             image = image[:, index]
             label = None if label is None else label[:, index]
         centre = [int(rng.integers(edge)) for edge in image.shape[1:]]
-        start = window_start(image.shape[1:], self.window, centre)
+        half = self.settings.patch // 2  # any phase of the patch grid, so that no position is met first at prediction
+        start = [s + int(rng.integers(-half, half + 1)) for s in window_start(image.shape[1:], self.window, centre)]
         part = cut_window(image, start, self.window)
         middle = [s + wide / 2 - edge / 2 for s, wide, edge in zip(start, self.window, image.shape[1:], strict=True)]
         weight = np.ones((1, *self.window), np.float32)
@@ -175,7 +176,7 @@ def pretrain_mae(
         networks = build_mae(settings, plan.spatial_dims, len(plan.channels))
     module = _PretrainingModule(networks, batches, settings)
     budget = Budget(settings.steps, settings.minutes, steps_per_epoch, device, "32-true", workers=workers)
-    result = fit(module, batches, folder, budget, resume, "selection_loss")
+    result = fit(module, batches, folder, budget, resume=resume, score_name="selection_loss")
     seen = {name: store.content_hash(name) for store, names in stores for name in names}
     networks.eval().requires_grad_(False)
     bundle = MaeBundle(

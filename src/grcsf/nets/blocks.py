@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["BLOCKS", "PlainBlock", "ResidualBlock", "conv", "norm", "transposed_conv"]
+__all__ = ["BLOCKS", "PlainBlock", "ResidualBlock", "conv", "crop_end", "norm", "pad_end", "transposed_conv"]
 
 _CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 _TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
@@ -29,6 +29,20 @@ def transposed_conv(dims: int, cin: int, cout: int, stride: Sequence[int]) -> nn
 def norm(dims: int, channels: int) -> nn.Module:
     """Instance norm with scale and shift."""
     return _NORM[dims](channels, affine=True)
+
+
+def crop_end(x: Float[Tensor, "b c *space"], size: Sequence[int]) -> Float[Tensor, "b c *cropped"]:
+    """The first ``size`` voxels along each axis; inverse of :func:`pad_end`."""
+    for axis, edge in enumerate(size, start=2):
+        x = x.narrow(axis, 0, edge)
+    return x
+
+
+def pad_end(x: Float[Tensor, "b c *space"], padding: Sequence[int]) -> Float[Tensor, "b c *padded"]:
+    """Repeat the last voxel ``padding`` times at the end of each axis."""
+    if not any(padding):
+        return x
+    return nn.functional.pad(x, [n for more in reversed(padding) for n in (0, more)], mode="replicate")
 
 
 class PlainBlock(nn.Module):

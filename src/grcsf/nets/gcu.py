@@ -31,7 +31,7 @@ class SqueezeExcitation(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c *space"]) -> Float[Tensor, "b c *space"]:
         """Channel-weighted features."""
-        weights = self.gate(x.flatten(2).mean(2))
+        weights: Tensor = self.gate(x.flatten(2).mean(2))
         return x * weights.reshape(*weights.shape, *([1] * (x.dim() - 2)))
 
 
@@ -60,7 +60,8 @@ class GlobalCompensationUnit(nn.Module):
     ) -> Float[Tensor, "b c *space"]:
         """Compensated skip feature, same shape as ``fine``."""
         up = nn.functional.interpolate(self.project(coarser), size=fine.shape[2:], mode=self.mode, align_corners=False)
-        weighed, weighed_up = self.excite_fine(fine), self.excite_coarse(up)
+        weighed: Tensor = self.excite_fine(fine)
+        weighed_up: Tensor = self.excite_coarse(up)
         if self.form == "difference":
             return fine + self.gate * (weighed - weighed_up)
         similarity = cosine_over_channels(weighed, weighed_up)

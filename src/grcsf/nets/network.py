@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from grcsf.config import NetworkSettings
-from grcsf.nets.blocks import BLOCKS, conv, transposed_conv
+from grcsf.nets.blocks import BLOCKS, conv, crop_end, pad_end, transposed_conv
 from grcsf.nets.gcu import GlobalCompensationUnit
 from grcsf.nets.rcu import RegionCompensationUnit
 
@@ -24,13 +22,14 @@ def level_strides(
     """Stride of each down-sampling step per axis.
 
     An axis is halved while at least ``smallest`` voxels of the training patch remain and its spacing is within twice
-    the finest one, so that thick slices are not mixed before the plane has caught up.
+    the finest one of the axes that can still be halved, so that thick slices are not mixed before the plane has
+    caught up.
     Source: standard (the rule of nnU-Net, Isensee et al. 2021), simplified.
     """
     size, spacing = list(patch_size), [float(value) for value in spacing_mm]
     strides = []
     for _ in range(levels - 1):
-        finest = min(spacing)
+        finest = min((mm for edge, mm in zip(size, spacing, strict=True) if edge // 2 >= smallest), default=0.0)
         step = tuple(
             2 if edge // 2 >= smallest and mm <= 2 * finest + 1e-6 else 1
             for edge, mm in zip(size, spacing, strict=True)
@@ -75,6 +74,7 @@ class GrcsfNet(nn.Module):
         in_channels: int,
         out_channels: int,
         strides: Sequence[Sequence[int]],
+        *,
         maps: int = 0,
         map_channels: int = 1,
     ) -> None:
@@ -84,6 +84,7 @@ class GrcsfNet(nn.Module):
             raise ValueError(f"{len(widths)} levels need {len(widths) - 1} strides, got {len(strides)}")
         self.dims, self.uses_residual = dims, settings.rcu and maps > 0
         self.in_channels, self.maps, self.map_channels = in_channels, maps, map_channels
+        self.widths, self.strides = tuple(widths), tuple(tuple(step) for step in strides)
         block, last = BLOCKS[settings.backbone], len(widths) - 1
         self.encoder = nn.ModuleList(
             block(
@@ -111,18 +112,17 @@ class GrcsfNet(nn.Module):
                     dims,
                     widths[i],
                     widths[-1],
-                    maps,
-                    map_channels,
-                    total[i],
-                    settings.rcu_patch,
-                    settings.rcu_dim,
-                    settings.rcu_heads,
-                    settings.rcu_importance,
-                    settings.rcu_learned_weights,
-                    settings.rcu_pixel_path,
+                    maps=maps,
+                    map_channels=map_channels,
+                    level_stride=total[i],
+                    patch=settings.rcu_patch,
+                    width=settings.rcu_dim,
+                    heads=settings.rcu_heads,
+                    importance=settings.rcu_importance,
+                    learned_weights=settings.rcu_learned_weights,
+                    pixel_path=settings.rcu_pixel_path,
                 )
-        patch = settings.rcu_patch if self.uses_residual else 1
-        self.multiple = tuple(math.lcm(stride, patch) for stride in total[-1])
+        self.total_strides = tuple(total)
 
     def forward(
         self,
@@ -139,16 +139,25 @@ class GrcsfNet(nn.Module):
     def all_heads(
         self, image: Float[Tensor, "b c *space"], residual: Float[Tensor, "b maps_k *space"] | None = None
     ) -> list[Tensor]:
-        """Logits of every head, finest first; the finest on the image grid, the others on their level's."""
+        """Logits of every head, finest first, each on the image grid divided by its level's stride (rounded up)."""
         self._check(image, residual)
         size = image.shape[2:]
-        padding = [(-edge) % multiple for edge, multiple in zip(size, self.multiple, strict=True)]
-        image = _pad(image, padding)
-        features = self._encode(image)
-        use = _pad(residual, padding) if residual is not None and self.uses_residual else None
+        padding = self._padding(size)
+        features = self._encode(pad_end(image, padding))
+        use = pad_end(residual, padding) if residual is not None and self.uses_residual else None
         outputs = self._decode(features, use)
-        crop = (slice(None), slice(None), *(slice(0, edge) for edge in size))
-        return [outputs[0][crop], *outputs[1:]]
+        return [
+            crop_end(head, [-(-edge // step) for edge, step in zip(size, stride, strict=True)])
+            for head, stride in zip(outputs, self.total_strides, strict=False)
+        ]
+
+    def _padding(self, size: Sequence[int]) -> list[int]:
+        """Voxels to add to each axis: up to whole steps of the deepest level, and two of them for its norms."""
+        deepest = self.total_strides[-1]
+        padding = [(-edge) % stride for edge, stride in zip(size, deepest, strict=True)]
+        if all(edge + more == stride for edge, more, stride in zip(size, padding, deepest, strict=True)):
+            padding[-1] += deepest[-1]
+        return padding
 
     def _encode(self, image: Tensor) -> list[Tensor]:
         features = []
@@ -183,9 +192,3 @@ class GrcsfNet(nn.Module):
         expected = (image.shape[0], self.maps * self.map_channels, *image.shape[2:])
         if tuple(residual.shape) != expected:
             raise ValueError(f"expected residual maps of shape {expected}, got {tuple(residual.shape)}")
-
-
-def _pad(x: Tensor, padding: Sequence[int]) -> Tensor:
-    if not any(padding):
-        return x
-    return cast(Tensor, nn.functional.pad(x, [n for edge in reversed(padding) for n in (0, edge)], mode="replicate"))

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from grcsf.nets.blocks import conv
+from grcsf.nets.blocks import conv, crop_end, pad_end
 
 __all__ = ["RegionCompensationUnit"]
 
@@ -42,7 +42,7 @@ class RegionCompensationUnit(nn.Module):
         maps: number of residual maps.
         map_channels: channels of each map.
         level_stride: stride of this decoder level against the input, per axis.
-        patch: edge of a patch in voxels of the input grid.
+        patch: edge of a patch in voxels of the input grid; rounded down to whole steps of the level, at least one.
         width: width of the attention.
         heads: attention heads.
         importance: patch importance scoring on or off.
@@ -55,6 +55,7 @@ class RegionCompensationUnit(nn.Module):
         dims: int,
         channels: int,
         deepest_channels: int,
+        *,
         maps: int,
         map_channels: int,
         level_stride: Sequence[int],
@@ -70,6 +71,7 @@ class RegionCompensationUnit(nn.Module):
         self.level_stride = tuple(level_stride)
         edge = [max(1, patch // stride) for stride in level_stride]
         cell = [small * stride for small, stride in zip(edge, level_stride, strict=True)]
+        self.edge, self.cell = tuple(edge), tuple(cell)
         convolution = {2: nn.Conv2d, 3: nn.Conv3d}[dims]
         transposed = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}[dims]
         self.query = convolution(channels, width, tuple(edge), stride=tuple(edge))  # type: ignore[arg-type]
@@ -103,18 +105,23 @@ class RegionCompensationUnit(nn.Module):
     ) -> Float[Tensor, "b c *space"]:
         """Compensated decoder feature, same shape as ``decoder``.
 
-        ``residual`` stands on the input grid (maps x map_channels channels, map slowest).
+        ``residual`` stands on the input grid (maps x map_channels channels, map slowest). Patches that reach over the
+        end of the image see its last voxel repeated.
+
+        Raises:
+            ValueError: residual maps that are not ``level_stride`` times as large as ``decoder``.
         """
-        query = self.query(decoder)
-        grid = query.shape[2:]
-        codes = _patch_codes(grid, self.width, query)
+        self._check(decoder, residual)
+        query: Tensor = self.query(pad_end(decoder, _missing(decoder, self.edge)))
+        codes = _patch_codes(query.shape[2:], self.width, query)
         queries = self.query_norm(query.flatten(2).transpose(1, 2)) + codes
         total = torch.zeros_like(queries)
         for weight, attended, importance in self._attend(queries, codes, residual, deepest):
             total = total + weight * importance * attended
-        parts = [self.spread(total.transpose(1, 2).reshape(query.shape))]
+        spread: Tensor = self.spread(total.transpose(1, 2).reshape(query.shape))
+        parts = [crop_end(spread, decoder.shape[2:])]
         if self.pixels is not None:
-            parts.append(self.pixels(self._at_level(residual, decoder.shape[2:])))
+            parts.append(self.pixels(self._at_level(residual)))
         return decoder + self.fuse(torch.cat(parts, dim=1))  # type: ignore[no-any-return]
 
     def importance_maps(
@@ -122,21 +129,27 @@ class RegionCompensationUnit(nn.Module):
     ) -> Float[Tensor, "b maps *grid"]:
         """Importance of each patch of each map, in [0, 1]; ones where scoring is off."""
         maps = []
-        for one in residual.split(self.map_channels, dim=1):
-            feature = self.tokens(one)
-            tokens = self.token_norm(feature.flatten(2).transpose(1, 2))
-            maps.append(self._importance(tokens, deepest).transpose(1, 2).reshape(one.shape[0], 1, *feature.shape[2:]))
+        for feature in self._features(residual):
+            importance = self._importance(self._normed(feature), deepest)
+            maps.append(importance.transpose(1, 2).reshape(feature.shape[0], 1, *feature.shape[2:]))
         return torch.cat(maps, dim=1)
+
+    def _features(self, residual: Tensor) -> list[Tensor]:
+        """Patch features of each map, before the norm."""
+        whole = pad_end(residual, _missing(residual, self.cell))
+        return [self.tokens(one) for one in torch.split(whole, self.map_channels, dim=1)]
+
+    def _normed(self, feature: Tensor) -> Tensor:
+        return self.token_norm(feature.flatten(2).transpose(1, 2))  # type: ignore[no-any-return]
 
     def _attend(
         self, queries: Tensor, codes: Tensor, residual: Tensor, deepest: Tensor
     ) -> list[tuple[Tensor, Tensor, Tensor]]:
         result = []
-        for index, one in enumerate(residual.split(self.map_channels, dim=1)):
-            tokens = self.token_norm(self.tokens(one).flatten(2).transpose(1, 2))
-            keys = tokens + codes
-            attended, _ = self.attention(queries, keys, tokens, need_weights=False)
-            result.append((self.weights[index], attended, self._importance(tokens, deepest)))
+        for weight, feature in zip(self.weights, self._features(residual), strict=True):
+            tokens = self._normed(feature)
+            attended, _ = self.attention(queries, tokens + codes, tokens, need_weights=False)
+            result.append((weight, attended, self._importance(tokens, deepest)))
         return result
 
     def _importance(self, tokens: Tensor, deepest: Tensor) -> Tensor:
@@ -145,9 +158,19 @@ class RegionCompensationUnit(nn.Module):
         context = deepest.flatten(2).mean(2).unsqueeze(1).expand(-1, tokens.shape[1], -1)
         return self.score(torch.cat([tokens, context], dim=-1)).sigmoid()  # type: ignore[no-any-return]
 
-    def _at_level(self, residual: Tensor, size: Sequence[int]) -> Tensor:
+    def _at_level(self, residual: Tensor) -> Tensor:
         pool = nn.functional.avg_pool2d if self.dims == 2 else nn.functional.avg_pool3d
-        pooled = residual if all(s == 1 for s in self.level_stride) else pool(residual, self.level_stride)  # type: ignore[arg-type]
-        if tuple(pooled.shape[2:]) != tuple(size):
-            raise ValueError(f"residual grid {tuple(residual.shape[2:])} does not fit decoder grid {tuple(size)}")
-        return pooled
+        return residual if all(step == 1 for step in self.level_stride) else pool(residual, self.level_stride)
+
+    def _check(self, decoder: Tensor, residual: Tensor) -> None:
+        channels = self.maps * self.map_channels
+        size = tuple(edge * step for edge, step in zip(decoder.shape[2:], self.level_stride, strict=True))
+        if residual.shape[1] != channels or tuple(residual.shape[2:]) != size:
+            raise ValueError(
+                f"expected residual maps of {channels} channels on grid {size}, got shape {tuple(residual.shape)}; "
+                f"the decoder grid is {tuple(decoder.shape[2:])} at stride {self.level_stride}"
+            )
+
+
+def _missing(x: Tensor, multiple: Sequence[int]) -> list[int]:
+    return [(-edge) % whole for edge, whole in zip(x.shape[2:], multiple, strict=True)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -13,7 +12,6 @@ from torch import Tensor
 from grcsf.arrays import FloatArray
 from grcsf.config import ResidualSettings
 from grcsf.mae.bundle import MaeBundle
-from grcsf.mae.model import MaskedAutoencoder
 from grcsf.residual.maps import rebuild_hidden, residual_map
 
 __all__ = ["case_residual", "map_channels", "map_ratios"]
@@ -51,56 +49,40 @@ def case_residual(
     items = tensor.transpose(0, 1) if mae.spatial_dims == 2 else tensor.unsqueeze(0)
     parts = []
     for ratio in map_ratios(settings, mae):
-        network = mae.network(ratio).to(device)
-        parts.append(
-            torch.cat(
-                [_batch_residual(network, mae, part.to(device), ratio, settings, seed).cpu() for part in items.split(_BATCH)]
-            )
-        )
+        batches = [
+            _batch_residual(mae, part.to(device), ratio, settings, seed).cpu() for part in torch.split(items, _BATCH)
+        ]
+        parts.append(torch.cat(batches))
     maps = torch.cat(parts, dim=1)
     maps = maps.transpose(0, 1) if mae.spatial_dims == 2 else maps[0]
     return np.ascontiguousarray(maps.numpy())
 
 
 @torch.inference_mode()
-def _batch_residual(
-    network: MaskedAutoencoder, mae: MaeBundle, image: Tensor, ratio: float, settings: ResidualSettings, seed: int
-) -> Tensor:
-    size = tuple(image.shape[2:])
-    window, rounded = _window(size, mae.window, network.patch)
-    padded = torch.nn.functional.pad(
-        image, [n for edge, full in zip(reversed(size), reversed(rounded), strict=True) for n in (0, full - edge)], "replicate"
-    )
-    total, weight = torch.zeros_like(padded), torch.zeros(1, 1, *rounded, device=image.device)
+def _batch_residual(mae: MaeBundle, image: Tensor, ratio: float, settings: ResidualSettings, seed: int) -> Tensor:
+    size, window, network = tuple(image.shape[2:]), mae.window, mae.network(ratio).to(image.device)
+    before = [max(0, (wide - edge) // 2) for edge, wide in zip(size, window, strict=True)]
+    full = tuple(max(edge, wide) for edge, wide in zip(size, window, strict=True))
+    pads = [(b, whole - edge - b) for b, whole, edge in zip(before, full, size, strict=True)]
+    padded = torch.nn.functional.pad(image, [n for pair in reversed(pads) for n in pair], "replicate")
+    total, weight = torch.zeros_like(padded), torch.zeros(1, 1, *full, device=image.device)
     ramp = _blend_weight(window, image.device)
-    for start in _window_starts(rounded, window, settings.overlap, network.patch):
+    for start in _window_starts(full, window, settings.overlap):
         where = (slice(None), slice(None), *(slice(s, s + w) for s, w in zip(start, window, strict=True)))
-        middle = [s + w / 2 - edge / 2 for s, w, edge in zip(start, window, size, strict=True)]
+        middle = [s - b + w / 2 - edge / 2 for s, b, w, edge in zip(start, before, window, size, strict=True)]
         origin = torch.tensor(middle, device=image.device).expand(image.shape[0], -1)
         generator = torch.Generator().manual_seed(seed)
         total[where] += ramp * rebuild_hidden(network, padded[where], ratio, generator, origin)
         weight[where] += ramp
-    rebuilt = (total / weight)[(slice(None), slice(None), *(slice(0, edge) for edge in size))]
-    return residual_map(image, rebuilt, settings.kind, settings.cosine_window)
+    inside = (slice(None), slice(None), *(slice(b, b + edge) for b, edge in zip(before, size, strict=True)))
+    return residual_map(image, (total / weight)[inside], settings.kind, settings.cosine_window)
 
 
-def _window(size: Sequence[int], trained: Sequence[int], patch: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Window and padded image size: the whole image up to half again the trained window, else the trained one."""
-    window, rounded = [], []
-    for edge, wide in zip(size, trained, strict=True):
-        whole = math.ceil(edge / patch) * patch
-        one = whole if whole <= 1.5 * wide else wide
-        window.append(one)
-        rounded.append(max(whole, one))
-    return tuple(window), tuple(rounded)
-
-
-def _window_starts(
-    size: Sequence[int], window: Sequence[int], overlap: float, patch: int
-) -> Iterator[tuple[int, ...]]:
+def _window_starts(size: Sequence[int], window: Sequence[int], overlap: float) -> Iterator[tuple[int, ...]]:
+    """Starts of windows as large as those of pre-training: the network knows no other grid."""
     axes = []
     for edge, wide in zip(size, window, strict=True):
-        step = max(patch, int(wide * (1 - overlap)) // patch * patch)
+        step = max(1, int(wide * (1 - overlap)))
         axes.append(sorted({*range(0, edge - wide, step), edge - wide}))
     return itertools.product(*axes)
 

@@ -39,8 +39,8 @@ def rebuild_hidden(
     patches = patchify(image, mae.patch)
     total = torch.zeros_like(patches)
     times_hidden = torch.zeros(patches.shape[1], device=image.device)
-    for visible in complementary_sets(patches.shape[1], ratio, generator):
-        visible = visible.to(image.device)
+    for part in complementary_sets(patches.shape[1], ratio, generator):
+        visible = part.to(image.device)
         hidden = torch.ones(patches.shape[1], device=image.device)
         hidden[visible] = 0.0
         rebuilt = mae(image, visible.expand(image.shape[0], -1), origin)

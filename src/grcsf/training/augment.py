@@ -7,18 +7,16 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from monai.transforms import (
-    Compose,
+from monai.transforms.compose import Compose
+from monai.transforms.intensity.dictionary import (
     RandAdjustContrastd,
-    RandAffined,
     RandBiasFieldd,
-    RandFlipd,
     RandGaussianNoised,
     RandGaussianSmoothd,
     RandScaleIntensityd,
     RandShiftIntensityd,
-    RandSimulateLowResolutiond,
 )
+from monai.transforms.spatial.dictionary import RandAffined, RandFlipd, RandSimulateLowResolutiond
 
 from grcsf.arrays import AnyArray
 

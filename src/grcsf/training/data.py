@@ -47,14 +47,14 @@ class LabelledPatches:
         )
 
     def __call__(self, step: int, rank: int) -> Batch:
-        """image (B, C, *patch), label (B, 1, *patch) int64, residual (B, R, *patch) where there are maps."""
+        """Image (B, C, *patch), label (B, 1, *patch) int64, residual (B, R, *patch) where there are maps."""
         rng = step_generator(self.seed, 2, step, rank)
         draws = self.index.draw_batch(rng, self.settings.batch_size)
         samples = [self.augment(self.cut(case, self._jitter(rng, centre)), rng) for case, centre in draws]
         return _collate(samples)
 
     def fixed(self, limit: int) -> list[Batch]:
-        """Unaugmented samples centred on lesions, one per case with a lesion, at most ``limit``, each a batch of one."""
+        """Unaugmented samples centred on lesions, one per case with a lesion, at most ``limit``, each a batch."""
         lesions = [found for size_class in self.index.classes for found in size_class]
         largest = {lesion.case: lesion for lesion in sorted(lesions, key=lambda lesion: lesion.size)}
         samples = []
@@ -103,4 +103,3 @@ def _collate(samples: list[dict[str, torch.Tensor]]) -> Batch:
     batch: dict[str, torch.Tensor] = {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
     batch["label"] = batch["label"].round().long()
     return batch
-

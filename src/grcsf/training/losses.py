@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
-from monai.losses import DiceFocalLoss
+from monai.losses.dice import DiceFocalLoss
 from torch import Tensor, nn
 
 __all__ = ["SegmentationLoss", "label_channels"]
@@ -18,19 +19,32 @@ def label_channels(label: Int[Tensor, "b 1 *space"], values: Sequence[int]) -> F
 
 
 class SegmentationLoss(nn.Module):
-    """Dice over the batch plus weighted focal loss, on a sigmoid per label.
+    """Dice plus weighted focal loss, on a sigmoid per label.
+
+    Dice is taken per sample, so that a small lesion weighs as much as a large one, or over the batch as a whole.
 
     Heads of coarser levels count half as much per level, against a label reduced by max-pooling so that
     small lesions stay.
     Source: second-hand (Dice + focal), standard (Milletari 2016; Lin et al. 2017, arXiv 1708.02002; MONAI),
-    own (sigmoid per label, Dice over the batch; docs/decisions/0007).
+    own (sigmoid per label, Dice per sample; docs/decisions/0007).
     """
 
-    def __init__(self, values: Sequence[int], focal_weight: float = 1.0, focal_gamma: float = 2.0) -> None:
+    def __init__(
+        self,
+        values: Sequence[int],
+        focal_weight: float = 1.0,
+        focal_gamma: float = 2.0,
+        dice: Literal["sample", "batch"] = "sample",
+    ) -> None:
         super().__init__()
         self.values = tuple(values)
         self.loss = DiceFocalLoss(
-            sigmoid=True, batch=True, smooth_nr=1e-2, smooth_dr=1e-2, gamma=focal_gamma, lambda_focal=focal_weight
+            sigmoid=True,
+            batch=dice == "batch",
+            smooth_nr=1.0,
+            smooth_dr=1.0,
+            gamma=focal_gamma,
+            lambda_focal=focal_weight,
         )
 
     def forward(self, heads: Sequence[Tensor], label: Int[Tensor, "b 1 *space"]) -> Float[Tensor, ""]:

@@ -48,8 +48,8 @@ def build_network(plan: Plan, settings: Settings, mae: MaeBundle | None) -> Grcs
         in_channels,
         len(plan.labels) - 1,
         strides,
-        maps,
-        map_channels(settings.residual, len(plan.channels)),
+        maps=maps,
+        map_channels=map_channels(settings.residual, len(plan.channels)),
     )
 
 

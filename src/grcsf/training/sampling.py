@@ -87,9 +87,7 @@ class LesionIndex:
         d, h, w = (int(rng.integers(edge)) for edge in self.shapes[case])
         return case, (d, h, w)
 
-    def draw_batch(
-        self, rng: np.random.Generator, size: int
-    ) -> list[tuple[str, tuple[int, int, int]]]:
+    def draw_batch(self, rng: np.random.Generator, size: int) -> list[tuple[str, tuple[int, int, int]]]:
         """``size`` draws, the stated share of them on lesions (rounded up)."""
         on_lesion = math.ceil(self.lesion_fraction * size)
         return [self.draw(rng, index < on_lesion) for index in range(size)]

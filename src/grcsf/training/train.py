@@ -34,8 +34,10 @@ logger = logging.getLogger("grcsf")
 class _SegmentationModule(FittedModule):
     def __init__(self, network: GrcsfNet, settings: Settings, values: Sequence[int], selection: list[Batch]) -> None:
         t = settings.training
-        super().__init__(network, t.learning_rate, t.weight_decay, t.warmup, t.ema_decay, settings.seed)
-        self.criterion = SegmentationLoss(values, t.focal_weight, t.focal_gamma)
+        super().__init__(
+            network, t.learning_rate, t.weight_decay, warmup=t.warmup, ema_decay=t.ema_decay, seed=settings.seed
+        )
+        self.criterion = SegmentationLoss(values, t.focal_weight, t.focal_gamma, t.dice)
         self._selection = selection
 
     def loss(self, batch: Batch) -> Tensor:
@@ -107,7 +109,7 @@ def train_network(
     budget = Budget(
         t.steps, t.minutes, t.steps_per_epoch, device, t.precision, t.gradient_clip, t.patience, settings.workers
     )
-    result = fit(module, patches, folder, budget, resume, "selection_dice")
+    result = fit(module, patches, folder, budget, resume=resume, score_name="selection_dice")
     final = _final_network(module, folder, t.keep)
     facts = {
         **(provenance or {}),

@@ -1,0 +1,404 @@
+"""The command line: parse, build settings, call one function. Imports nothing heavy before a command runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from grcsf.cli_options import (
+    ConfigOption,
+    DataOption,
+    DeviceOption,
+    FoldOption,
+    InOption,
+    MinutesOption,
+    OutOption,
+    OverwriteOption,
+    ProbOption,
+    ResumeOption,
+    SeedOption,
+    SetOption,
+    UnlabelledOption,
+    WorkersOption,
+    flag_pairs,
+    numbers_of,
+    settings_of,
+)
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="grcsf",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Find lesions in medical images (GRCSF). Research use only; no network access, no telemetry.",
+)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text.rstrip("\n") + "\n")
+
+
+def _end(failed: Mapping[str, str]) -> None:
+    for name, message in failed.items():
+        sys.stderr.write(f"failed: {name}: {message}\n")
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    output: OutOption = Path("grcsf-demo"),
+    subjects: Annotated[int, typer.Option(help="Training phantoms.")] = 24,
+    held_out: Annotated[int, typer.Option(help="Held-out phantoms.")] = 8,
+    contrast: Annotated[str, typer.Option(help="flair (bright lesions) or t1 (dark ones).")] = "flair",
+    device: DeviceOption = "auto",
+    seed: SeedOption = None,
+    workers: WorkersOption = None,
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Phantoms -> pre-train -> train -> predict held-out phantoms -> scores -> report, in minutes."""
+    from grcsf.evaluation.table import summary_table
+    from grcsf.verbs.demo import demo as call
+    from grcsf.verbs.demo import demo_settings
+
+    settings = demo_settings(config, [*(set_ or []), *flag_pairs(seed, workers)])
+    result = call(
+        output,
+        subjects=subjects,
+        held_out=held_out,
+        contrast=contrast,
+        settings=settings,
+        device=device,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    _say(summary_table(result.summary))
+    dice = result.summary.labels["lesion"].lesion_cases.mean["dice"]
+    _say(f"Held-out phantom Dice: {dice:.3f} (mean over phantoms with a lesion; phantoms are synthetic images)")
+    _say(f"Masks:  {result.masks}\nReport: {result.report}")
+
+
+@app.command()
+def validate(
+    input: Annotated[Path, typer.Option("-i", "--input", "-d", "--dataset", help="nnU-Net raw data set.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="JSON file for the findings.")] = None,
+    tolerance_mm: Annotated[float, typer.Option(help="How far grid corners may lie apart.")] = 1e-3,
+    workers: Annotated[int, typer.Option("--workers", help="Threads that read files.")] = 0,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Report every problem of a data set at once; exit code 1 if there is an error."""
+    from grcsf.verbs.validate import validate as call
+
+    report = call(input, output, tolerance_mm=tolerance_mm, workers=workers, overwrite=overwrite)
+    for problem in report.problems:
+        _say(f"{problem.severity}: {problem.case or input.name}: {problem.message}")
+    gigabyte = 1024**3
+    _say(
+        f"{report.n_cases} cases, {report.n_with_lesion} with a lesion; about "
+        f"{report.estimate.memory_bytes / gigabyte:.2f} GB of memory for the largest case and "
+        f"{report.estimate.disk_bytes / gigabyte:.2f} GB on disk when preprocessed"
+    )
+    if not report.ok:
+        raise typer.Exit(1)
+    _say("no errors")
+
+
+@app.command()
+def preprocess(
+    dataset: DataOption,
+    output: OutOption,
+    fold: Annotated[int | None, typer.Option("-f", "--fold", help="Learn the plan from this fold only.")] = None,
+    seed: SeedOption = None,
+    workers: WorkersOption = None,
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Fingerprint, plan, arrays."""
+    from grcsf.verbs.preprocess import preprocess as call
+
+    settings = settings_of(config, set_, seed, workers)
+    store = call(dataset, output, fold=fold, settings=settings, resume=resume, overwrite=overwrite)
+    _say(f"{len(store.names)} cases in {output}")
+
+
+@app.command()
+def pretrain(
+    input: InOption,
+    dataset: DataOption,
+    output: OutOption,
+    fold: FoldOption = 0,
+    unlabelled: UnlabelledOption = None,
+    minutes: MinutesOption = None,
+    device: DeviceOption = "auto",
+    seed: SeedOption = None,
+    workers: WorkersOption = None,
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Pre-train the masked autoencoder of a fold on images without labels."""
+    from grcsf.verbs.pretrain import pretrain as call
+
+    extra = (f"mae.minutes={minutes}",) if minutes is not None else ()
+    bundle = call(
+        input,
+        dataset,
+        output,
+        fold=fold,
+        unlabelled=unlabelled or [],
+        settings=settings_of(config, set_, seed, workers, extra),
+        device=device,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    _say(f"masked autoencoder of {len(bundle.seen)} images in {output}")
+
+
+@app.command()
+def residual(
+    input: InOption,
+    dataset: DataOption,
+    model: Annotated[Path, typer.Option("-m", "--model", help="Output of grcsf pretrain.")],
+    output: OutOption,
+    fold: FoldOption = 0,
+    device: DeviceOption = "auto",
+    seed: SeedOption = None,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Maps that are cached are always kept.")] = True,
+) -> None:
+    """Compute the residual maps of a fold into a cache."""
+    from grcsf.verbs.residual import residual as call
+
+    settings = settings_of(config, set_, seed, None)
+    call(input, dataset, model, output, fold=fold, settings=settings, device=device)
+    _say(f"residual maps in {output}")
+
+
+@app.command()
+def train(
+    input: InOption,
+    dataset: DataOption,
+    output: OutOption,
+    model: Annotated[Path | None, typer.Option("-m", "--model", help="Output of grcsf pretrain.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Residual cache; default: residual beside the output.")] = None,
+    fold: FoldOption = 0,
+    minutes: MinutesOption = None,
+    device: DeviceOption = "auto",
+    seed: SeedOption = None,
+    workers: WorkersOption = None,
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Train the segmentation network of a fold."""
+    from grcsf.verbs.train import train as call
+
+    extra = (f"training.minutes={minutes}",) if minutes is not None else ()
+    call(
+        input,
+        dataset,
+        output,
+        mae=model,
+        cache=cache,
+        fold=fold,
+        settings=settings_of(config, set_, seed, workers, extra),
+        device=device,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    _say(f"model in {output}")
+
+
+@app.command()
+def predict(
+    input: Annotated[Path, typer.Option("-i", "--input", help="Image, or folder of CASE_0000.nii.gz ...")],
+    model: Annotated[list[Path], typer.Option("-m", "--model", help="Model folder or run folder; repeat to average.")],
+    output: OutOption,
+    fold: Annotated[list[int] | None, typer.Option("-f", "--fold", help="Folds of a run folder; default all.")] = None,
+    device: DeviceOption = "auto",
+    save_probabilities: ProbOption = False,
+    save_residuals: Annotated[bool, typer.Option("--save-residuals", help="Write residual maps too.")] = False,
+    spacing_mm: Annotated[str | None, typer.Option(help="Pixel spacing of PNG images, such as 1,1.")] = None,
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Lesion masks on the grid of the images; a bad case is reported and the others go on (exit code 1)."""
+    from grcsf.verbs.predict import inference_settings
+    from grcsf.verbs.predict import predict as call
+
+    failed = call(
+        input,
+        model,
+        output,
+        folds=fold or [],
+        settings=inference_settings(model, fold or [], config, set_ or []),
+        device=device,
+        spacing_mm=numbers_of(spacing_mm),
+        save_probabilities=save_probabilities,
+        save_residuals=save_residuals,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    _say(f"masks in {output}")
+    _end(failed)
+
+
+@app.command()
+def evaluate(
+    input: Annotated[Path, typer.Option("-i", "--input", "-p", help="Folder of predicted masks.")],
+    reference: Annotated[Path, typer.Option("-r", "--reference", help="Folder of reference masks (labelsTr).")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for cases.csv, summary.json.")] = None,
+    spacing_mm: Annotated[str | None, typer.Option(help="Pixel spacing of PNG masks, such as 1,1.")] = None,
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Score masks: DSC, IoU, F1, precision, recall, with n and the empty-mask policy named."""
+    from grcsf.evaluation.table import summary_table
+    from grcsf.verbs.evaluate import evaluate as call
+
+    summary = call(
+        reference,
+        input,
+        output,
+        settings=settings_of(config, set_, None, None),
+        spacing_mm=numbers_of(spacing_mm),
+        resume=resume,
+        overwrite=overwrite,
+    )
+    _say(summary_table(summary))
+    _end(summary.failed)
+
+
+@app.command()
+def report(
+    input: Annotated[Path, typer.Option("-i", "--input", help="Folder of grcsf run.")],
+    dataset: Annotated[Path | None, typer.Option("-d", "--dataset", help="nnU-Net raw data set, for panels.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="The page; default RUN/report.html.")] = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """One self-contained HTML page of a run."""
+    from grcsf.verbs.report import report as call
+
+    _say(f"report: {call(input, dataset, output, overwrite=overwrite)}")
+
+
+@app.command()
+def run(
+    dataset: DataOption,
+    output: OutOption,
+    fold: Annotated[list[int] | None, typer.Option("-f", "--fold", help="Fold; repeat for several.")] = None,
+    unlabelled: UnlabelledOption = None,
+    minutes: Annotated[float | None, typer.Option(help="Budget per fold: a quarter of it to pre-train.")] = None,
+    device: DeviceOption = "auto",
+    seed: SeedOption = None,
+    workers: WorkersOption = None,
+    save_probabilities: ProbOption = False,
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+) -> None:
+    """The whole chain for a data set: validate, preprocess, pretrain, residual, train, predict, evaluate, report."""
+    from grcsf.evaluation.table import summary_table
+    from grcsf.verbs.run import budget_settings
+    from grcsf.verbs.run import run as call
+
+    settings = settings_of(config, set_, seed, workers)
+    result = call(
+        dataset,
+        output,
+        folds=fold or [0],
+        unlabelled=unlabelled or [],
+        settings=budget_settings(settings, minutes) if minutes is not None else settings,
+        device=device,
+        save_probabilities=save_probabilities,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    for index, summary in result.scores.items():
+        _say(f"fold {index}\n{summary_table(summary)}")
+    _say(f"report: {result.report}")
+    _end(result.failed)
+
+
+@app.command()
+def info(
+    model: Annotated[Path, typer.Argument(help="Model folder, or output of grcsf pretrain.")],
+    json_: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """Parameters, multiply-adds and receptive field per level of a model."""
+    import json
+
+    from grcsf.verbs.info import info as call
+
+    found = call(model)
+    _say(json.dumps(found.to_json(), indent=1) if json_ else found.to_text())
+
+
+def _version(show: bool) -> None:
+    if show:
+        from grcsf import __version__
+
+        _say(f"grcsf {__version__}")
+        raise typer.Exit(0)
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print version.")
+    ] = False,
+) -> None:
+    """Common options."""
+
+
+def _guarded(call: Callable[[], Any]) -> int:
+    from grcsf.errors import GrcsfError, SettingsError
+
+    try:
+        call()
+    except SettingsError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except GrcsfError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    except OSError as error:
+        name = Path(error.filename).name if isinstance(error.filename, str) else "output"
+        sys.stderr.write(f"error: {name}: {error.strerror or error}; check space and rights\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return 1
+    return 0
+
+
+def main() -> None:
+    """Entry point: exit code 0 done, 1 failed, 2 wrong arguments."""
+    os.environ.setdefault("NUMEXPR_MAX_THREADS", str(os.cpu_count() or 1))
+    sys.exit(_guarded(app))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Flags that several commands share, and what they become. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from grcsf.config import Settings
+
+__all__ = [
+    "ConfigOption",
+    "DataOption",
+    "DeviceOption",
+    "FoldOption",
+    "InOption",
+    "MinutesOption",
+    "OutOption",
+    "OverwriteOption",
+    "ProbOption",
+    "ResumeOption",
+    "SeedOption",
+    "SetOption",
+    "UnlabelledOption",
+    "WorkersOption",
+    "flag_pairs",
+    "numbers_of",
+    "settings_of",
+]
+
+DataOption = Annotated[Path, typer.Option("-d", "--dataset", help="nnU-Net raw data set (dataset.json, imagesTr).")]
+InOption = Annotated[Path, typer.Option("-i", "--input", help="Output of grcsf preprocess.")]
+OutOption = Annotated[Path, typer.Option("-o", "--output", help="Where the output goes.")]
+FoldOption = Annotated[int, typer.Option("-f", "--fold", help="Fold, from 0.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, gpu:4 (four GPUs), mps.")]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of every random draw.")]
+WorkersOption = Annotated[int | None, typer.Option("--workers", help="Worker processes; 0: this one only.")]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on where an earlier run stopped.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")]
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML file of settings.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="One setting, such as training.steps=500.")]
+MinutesOption = Annotated[float | None, typer.Option("--minutes", help="Wall-clock budget of this stage.")]
+UnlabelledOption = Annotated[
+    list[Path] | None, typer.Option("--unlabelled", help="Folder of further scans for pre-training.")
+]
+ProbOption = Annotated[bool, typer.Option("--save-probabilities", help="Write probability maps too.")]
+
+
+def settings_of(
+    config: Path | None, pairs: list[str] | None, seed: int | None, workers: int | None, extra: tuple[str, ...] = ()
+) -> Settings:
+    """Settings of ``--config``, ``--set`` and the flags that are settings too."""
+    from grcsf.config import load_settings
+
+    return load_settings(config, [*(pairs or []), *flag_pairs(seed, workers), *extra])
+
+
+def flag_pairs(seed: int | None, workers: int | None) -> list[str]:
+    """``--seed`` and ``--workers`` as ``KEY=VALUE``, where they were given."""
+    return [f"{key}={value}" for key, value in (("seed", seed), ("workers", workers)) if value is not None]
+
+
+def numbers_of(text: str | None) -> tuple[float, ...] | None:
+    """Numbers of a flag such as ``1,1`` or ``1x1``; none stays none."""
+    if text is None:
+        return None
+    from grcsf.errors import SettingsError
+
+    try:
+        numbers = tuple(float(part) for part in text.replace("x", ",").split(","))
+    except ValueError:
+        numbers = ()
+    if not all(0 < number < float("inf") for number in numbers) or not numbers:
+        raise SettingsError(f"--spacing-mm {text}: expected numbers above 0, such as 1,1")
+    return numbers

@@ -1,0 +1,63 @@
+"""``grcsf evaluate``: scores of masks against references."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from grcsf.config import Settings
+from grcsf.evaluation.score import evaluate_folder
+from grcsf.evaluation.summary import Summary
+from grcsf.io.record import RunRecord
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    reference: str | Path,
+    prediction: str | Path,
+    output: str | Path | None = None,
+    *,
+    labels: Mapping[str, int] | None = None,
+    cases: Sequence[str] | None = None,
+    settings: Settings | None = None,
+    spacing_mm: tuple[float, ...] | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Summary:
+    """Score every predicted mask against the reference of the same name; anybody's masks will do.
+
+    Args:
+        reference: folder of reference masks.
+        prediction: folder of predicted masks.
+        output: folder for ``cases.csv`` and ``summary.json``; none writes nothing.
+        labels: name -> value; none: ``dataset.json`` beside the reference folder, else one label of value 1.
+        cases: names to score; none: all references.
+        settings: ``evaluation.when_empty`` is used.
+        spacing_mm: pixel spacing of PNG masks; none: that of ``dataset.json``.
+        resume: replace scores that are there.
+        overwrite: the same.
+    """
+    settings = settings or Settings()
+    truth = Path(reference)
+    known, spacing = _from_dataset(truth)
+    arguments = (truth, Path(prediction), Path(output) if output else None, labels or known)
+    keywords = {"cases": cases, "resume": resume, "overwrite": overwrite, "spacing_mm": spacing_mm or spacing}
+    policy = settings.evaluation.when_empty
+    if output is None:
+        return evaluate_folder(*arguments, policy, **keywords)  # type: ignore[arg-type]
+    from grcsf.io.files import ensure_new
+
+    ensure_new(Path(output), overwrite, resume)
+    dumped = {"evaluation": settings.evaluation.model_dump(mode="json")}
+    with RunRecord(Path(output), verb="evaluate", settings=dumped, inputs=[], device="cpu"):
+        return evaluate_folder(*arguments, policy, **{**keywords, "overwrite": True})  # type: ignore[arg-type]
+
+
+def _from_dataset(reference: Path) -> tuple[dict[str, int], tuple[float, ...] | None]:
+    if (reference.parent / "dataset.json").is_file():
+        from grcsf.datasets.nnunet_raw import read_dataset
+
+        data = read_dataset(reference.parent)
+        return data.labels, data.spacing_mm
+    return {"background": 0, "lesion": 1}, None

@@ -1,0 +1,105 @@
+"""``grcsf train``: the segmentation network of one fold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from grcsf.config import Settings
+from grcsf.datasets.nnunet_raw import read_dataset
+from grcsf.datasets.splits import get_fold
+from grcsf.errors import SettingsError
+from grcsf.io.record import RunRecord
+from grcsf.preprocess.store import CaseStore
+from grcsf.residual.cache import ResidualCache
+from grcsf.residual.compute import case_residual
+from grcsf.training.package import LesionModel, load_model
+from grcsf.training.train import train_network
+from grcsf.verbs.common import label_subset, open_stage, require_cases, selection_split
+from grcsf.verbs.residual import checked_mae
+
+__all__ = ["train"]
+
+
+def train(
+    preprocessed: str | Path,
+    dataset: str | Path,
+    output: str | Path,
+    *,
+    mae: str | Path | None = None,
+    cache: str | Path | None = None,
+    fold: int = 0,
+    settings: Settings | None = None,
+    device: str = "auto",
+    resume: bool = False,
+    overwrite: bool = False,
+) -> LesionModel:
+    """Train the network of one fold and write ``model.safetensors`` + ``model.json``.
+
+    Args:
+        preprocessed: output of :func:`grcsf.preprocess`.
+        dataset: the nnU-Net raw folder it came from.
+        output: folder of the model.
+        mae: output of :func:`grcsf.pretrain` for this fold; needed unless ``network.rcu`` is false.
+        cache: folder of residual maps; none: ``residual`` beside ``output``.
+        fold: its training part is trained on; its validation part is not read.
+        settings: all settings.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``gpu:4``.
+        resume: go on from a checkpoint; a finished model is kept.
+        overwrite: replace what is there.
+
+    Raises:
+        SettingsError: an RCU without an MAE.
+        LeakageError: an MAE that saw the fold's validation cases.
+    """
+    settings, out = settings or Settings(), Path(output)
+    store, data = CaseStore(Path(preprocessed)), read_dataset(Path(dataset))
+    if settings.network.rcu and mae is None:
+        raise SettingsError(
+            "network.rcu needs residual maps: give the MAE of this fold (-m), or --set network.rcu=false"
+        )
+    parts = get_fold(data, fold, settings.seed)
+    require_cases(store, parts.train)
+    if open_stage(out, resume=resume, overwrite=overwrite):
+        return load_model(out)
+    bundle = maps = None
+    if settings.network.rcu and mae is not None:
+        bundle = checked_mae(Path(mae), store, Path(dataset), fold, settings.seed)
+        kept = ResidualCache(
+            Path(cache) if cache else out.parent / "residual", bundle, settings.residual, settings.seed
+        )
+        maps = _MapReader(kept, store)
+    labelled = label_subset(data, parts, settings.training.label_fraction, settings.seed)
+    training, selection = selection_split(data, labelled, settings)
+    dumped = settings.model_dump(mode="json")
+    with RunRecord(out, verb="train", settings=dumped, inputs=[], seed=settings.seed, device=device) as record:
+        model, result = train_network(
+            store,
+            training,
+            selection,
+            settings,
+            out,
+            mae=bundle,
+            maps=maps,
+            device=device,
+            resume=resume,
+            provenance={"dataset": data.name, "fold": fold, "selection_cases": len(selection)},
+        )
+        record.add("steps", result.steps)
+        record.add("training_seconds", round(result.seconds, 1))
+        record.add("parameters", sum(p.numel() for p in model.network.parameters()))
+    return model
+
+
+class _MapReader:
+    """Residual maps of a case, from the cache or computed now; a class so that loader processes can carry it."""
+
+    def __init__(self, cache: ResidualCache, store: CaseStore) -> None:
+        self.cache, self.store = cache, store
+
+    def __call__(self, name: str):  # type: ignore[no-untyped-def]
+        cache = self.cache
+        return cache.get(
+            name,
+            self.store.content_hash(name),
+            lambda: case_residual(cache.mae, self.store.image(name), cache.settings, cache.seed),
+        )

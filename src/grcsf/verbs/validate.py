@@ -1,0 +1,38 @@
+"""``grcsf validate``: every problem of a data set at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from grcsf.datasets.validate import ValidationReport, validate_dataset
+from grcsf.io.files import ensure_new, write_json
+
+__all__ = ["validate"]
+
+
+def validate(
+    dataset: str | Path,
+    output: str | Path | None = None,
+    *,
+    tolerance_mm: float = 1e-3,
+    workers: int = 0,
+    overwrite: bool = False,
+) -> ValidationReport:
+    """Check a data set before anything is computed from it.
+
+    Args:
+        dataset: an nnU-Net raw folder.
+        output: JSON file for the findings; none writes nothing.
+        tolerance_mm: how far the corners of image and mask grids may lie apart.
+        workers: threads that read files.
+        overwrite: replace ``output``.
+
+    Returns:
+        All problems, what the chain will need in memory and on disk.
+    """
+    if output is not None:
+        ensure_new(Path(output), overwrite)
+    report = validate_dataset(Path(dataset), tolerance_mm, workers)
+    if output is not None:
+        write_json(Path(output), report.to_json())
+    return report
