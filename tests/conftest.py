@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,12 +17,16 @@ from jaxtyping import install_import_hook
 # Shapes in signatures are checked in tests, and only here; the hook must stand before these folders are imported.
 install_import_hook(["grcsf.mae", "grcsf.residual", "grcsf.nets", "grcsf.training.losses"], "beartype.beartype")
 
+from chain import Done  # noqa: E402
 from grcsf.datasets.nnunet_raw import write_dataset_json  # noqa: E402
 
 settings.register_profile(
     "grcsf", deadline=None, max_examples=25, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("grcsf")
+
+# Doctests are not looked for in these: all have one name, and the first to be imported would stand for the others.
+collect_ignore_glob = ["conftest.py", "*/conftest.py"]
 
 # Voxel axes of the tiny volumes run to the left, posterior and superior, as a scanner's often do.
 TINY_AFFINE = np.array([[-1.0, 0, 0, 12.5], [0, -1.2, 0, 20.0], [0, 0, 1.5, -7.0], [0, 0, 0, 1]])
@@ -40,6 +45,23 @@ def real_data() -> Callable[[str], Path]:
         return root / name
 
     return find
+
+
+@pytest.fixture
+def command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """A function that runs ``grcsf ARGUMENTS`` in this process, with the guard that the shell command has."""
+    from grcsf.cli import main
+
+    def run(*arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["grcsf", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        written = capsys.readouterr()
+        code = end.value.code
+        return Done(code if isinstance(code, int) else 0, written.out, written.err)
+
+    return run
 
 
 @pytest.fixture(scope="session")

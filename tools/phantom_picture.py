@@ -37,7 +37,7 @@ def main(demo: Path, out: Path) -> None:
     volumes = [np.asarray(read_volume(path).array, np.float32) for path in files]
     index = int(volumes[1].sum(axis=(0, 1)).argmax())
     slices = [volume[:, :, index].T[::-1] for volume in volumes]
-    figure, axes = plt.subplots(1, 5, figsize=(12, 3.1), facecolor="black")
+    figure, axes = plt.subplots(1, 5, figsize=(12, 3.2), facecolor="black")
     for axis, title, part in zip(axes, TITLES, slices, strict=True):
         if title.startswith("residual"):
             axis.imshow(part, cmap="RdBu_r", vmin=-3, vmax=3)
@@ -47,7 +47,7 @@ def main(demo: Path, out: Path) -> None:
                 axis.contour(part > 0, [0.5], colors="#ffb000" if title == "prediction" else "#40b0ff", linewidths=1.2)
         axis.set_title(title, color="white", fontsize=10)
         axis.axis("off")
-    figure.tight_layout(pad=0.3)
+    figure.tight_layout(pad=0.8)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=90, facecolor="black")
 

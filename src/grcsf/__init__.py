@@ -9,6 +9,8 @@ Every command of the command line is a function here, imported when it is first 
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 _VERBS = (
@@ -70,6 +72,21 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'grcsf' has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+class _Package(ModuleType):
+    """Keeps the verbs ``preprocess``, ``residual`` and ``report`` when the folders of these names are imported.
+
+    Importing a folder would put it in the place of the function; ``from grcsf.report.page import ...`` needs no
+    attribute, for imports look a folder up by its full name.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _VERBS and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def _version() -> str:

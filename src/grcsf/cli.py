@@ -1,4 +1,4 @@
-"""The command line: parse, build settings, call one function. Imports nothing heavy before a command runs."""
+"""The command line: parse, build settings, call one function. Imports nothing heavy before the settings are good."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def _end(failed: Mapping[str, str]) -> None:
 @app.command()
 def demo(
     output: OutOption = Path("grcsf-demo"),
-    subjects: Annotated[int, typer.Option(help="Training phantoms.")] = 24,
-    held_out: Annotated[int, typer.Option(help="Held-out phantoms.")] = 8,
+    subjects: Annotated[int, typer.Option(help="Training phantoms.")] = 20,
+    held_out: Annotated[int, typer.Option(help="Held-out phantoms.")] = 6,
     contrast: Annotated[str, typer.Option(help="flair (bright lesions) or t1 (dark ones).")] = "flair",
     device: DeviceOption = "auto",
     seed: SeedOption = None,
@@ -99,20 +99,13 @@ def validate(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Report every problem of a data set at once; exit code 1 if there is an error."""
+    from grcsf.verbs.validate import findings_text
     from grcsf.verbs.validate import validate as call
 
     report = call(input, output, tolerance_mm=tolerance_mm, workers=workers, overwrite=overwrite)
-    for problem in report.problems:
-        _say(f"{problem.severity}: {problem.case or input.name}: {problem.message}")
-    gigabyte = 1024**3
-    _say(
-        f"{report.n_cases} cases, {report.n_with_lesion} with a lesion; about "
-        f"{report.estimate.memory_bytes / gigabyte:.2f} GB of memory for the largest case and "
-        f"{report.estimate.disk_bytes / gigabyte:.2f} GB on disk when preprocessed"
-    )
+    _say(findings_text(report, input.name))
     if not report.ok:
         raise typer.Exit(1)
-    _say("no errors")
 
 
 @app.command()
@@ -128,9 +121,9 @@ def preprocess(
     set_: SetOption = None,
 ) -> None:
     """Fingerprint, plan, arrays."""
+    settings = settings_of(config, set_, seed, workers)
     from grcsf.verbs.preprocess import preprocess as call
 
-    settings = settings_of(config, set_, seed, workers)
     store = call(dataset, output, fold=fold, settings=settings, resume=resume, overwrite=overwrite)
     _say(f"{len(store.names)} cases in {output}")
 
@@ -152,16 +145,17 @@ def pretrain(
     set_: SetOption = None,
 ) -> None:
     """Pre-train the masked autoencoder of a fold on images without labels."""
+    extra = (f"mae.minutes={minutes}",) if minutes is not None else ()
+    settings = settings_of(config, set_, seed, workers, extra)
     from grcsf.verbs.pretrain import pretrain as call
 
-    extra = (f"mae.minutes={minutes}",) if minutes is not None else ()
     bundle = call(
         input,
         dataset,
         output,
         fold=fold,
         unlabelled=unlabelled or [],
-        settings=settings_of(config, set_, seed, workers, extra),
+        settings=settings,
         device=device,
         resume=resume,
         overwrite=overwrite,
@@ -183,9 +177,9 @@ def residual(
     resume: Annotated[bool, typer.Option("--resume", help="Maps that are cached are always kept.")] = True,
 ) -> None:
     """Compute the residual maps of a fold into a cache."""
+    settings = settings_of(config, set_, seed, None)
     from grcsf.verbs.residual import residual as call
 
-    settings = settings_of(config, set_, seed, None)
     call(input, dataset, model, output, fold=fold, settings=settings, device=device)
     _say(f"residual maps in {output}")
 
@@ -208,9 +202,10 @@ def train(
     set_: SetOption = None,
 ) -> None:
     """Train the segmentation network of a fold."""
+    extra = (f"training.minutes={minutes}",) if minutes is not None else ()
+    settings = settings_of(config, set_, seed, workers, extra)
     from grcsf.verbs.train import train as call
 
-    extra = (f"training.minutes={minutes}",) if minutes is not None else ()
     call(
         input,
         dataset,
@@ -218,7 +213,7 @@ def train(
         mae=model,
         cache=cache,
         fold=fold,
-        settings=settings_of(config, set_, seed, workers, extra),
+        settings=settings,
         device=device,
         resume=resume,
         overwrite=overwrite,
@@ -274,6 +269,7 @@ def evaluate(
     set_: SetOption = None,
 ) -> None:
     """Score masks: DSC, IoU, F1, precision, recall, with n and the empty-mask policy named."""
+    settings = settings_of(config, set_, None, None)
     from grcsf.evaluation.table import summary_table
     from grcsf.verbs.evaluate import evaluate as call
 
@@ -281,7 +277,7 @@ def evaluate(
         reference,
         input,
         output,
-        settings=settings_of(config, set_, None, None),
+        settings=settings,
         spacing_mm=numbers_of(spacing_mm),
         resume=resume,
         overwrite=overwrite,
@@ -320,11 +316,11 @@ def run(
     set_: SetOption = None,
 ) -> None:
     """The whole chain for a data set: validate, preprocess, pretrain, residual, train, predict, evaluate, report."""
+    settings = settings_of(config, set_, seed, workers)
     from grcsf.evaluation.table import summary_table
     from grcsf.verbs.run import budget_settings
     from grcsf.verbs.run import run as call
 
-    settings = settings_of(config, set_, seed, workers)
     result = call(
         dataset,
         output,

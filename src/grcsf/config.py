@@ -57,6 +57,25 @@ class PreprocessSettings(Frozen):
     )
 
 
+def _refuse_ratios(ratios: tuple[float, ...]) -> None:
+    if not ratios:
+        raise ValueError("ratios: expected at least one mask ratio, such as 0.5")
+    for ratio in ratios:
+        parts = 1.0 / (1.0 - ratio) if 0.0 < ratio < 1.0 else 0.0
+        if parts < 1.5 or abs(parts - round(parts)) > 1e-6:
+            raise ValueError(f"mask ratio {ratio} must be 1 - 1/k for a whole k >= 2 (0.5, 0.75, 0.8, ...)")
+
+
+def _refuse_remainder(width_name: str, width: int, heads_name: str, heads: int) -> None:
+    if width % heads:
+        raise ValueError(f"{width_name} {width} must be a multiple of {heads_name} {heads}")
+
+
+def _refuse_below_one(name: str, values: tuple[int, ...]) -> None:
+    if any(value < 1 for value in values):
+        raise ValueError(f"{name} {list(values)}: expected numbers above 0")
+
+
 class MaeSettings(Frozen):
     """The masked autoencoder and its pre-training."""
 
@@ -78,11 +97,11 @@ class MaeSettings(Frozen):
     steps_per_epoch: int = Field(100, ge=1, description="Steps between checkpoints.")
 
     @model_validator(mode="after")
-    def _ratios_have_complementary_sets(self) -> MaeSettings:
-        for ratio in self.ratios:
-            parts = 1.0 / (1.0 - ratio) if 0.0 < ratio < 1.0 else 0.0
-            if parts < 1.5 or abs(parts - round(parts)) > 1e-6:
-                raise ValueError(f"mask ratio {ratio} must be 1 - 1/k for a whole k >= 2 (0.5, 0.75, 0.8, ...)")
+    def _fits_together(self) -> MaeSettings:
+        _refuse_ratios(self.ratios)
+        for name in ("dim", "decoder_dim"):
+            _refuse_remainder(name, getattr(self, name), "heads", self.heads)
+        _refuse_below_one("window", self.window or ())
         return self
 
 
@@ -95,6 +114,12 @@ class ResidualSettings(Frozen):
     overlap: float = Field(
         0.25, ge=0, lt=1, description="Overlap of neighbouring windows where an image needs several."
     )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> ResidualSettings:
+        if self.ratios is not None:
+            _refuse_ratios(self.ratios)
+        return self
 
 
 class NetworkSettings(Frozen):
@@ -115,10 +140,12 @@ class NetworkSettings(Frozen):
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout in the blocks of the coarsest level.")
 
     @model_validator(mode="after")
-    def _levels_exist(self) -> NetworkSettings:
+    def _fits_together(self) -> NetworkSettings:
         wrong = [level for level in self.rcu_levels if not 0 <= level < len(self.features) - 1]
         if wrong:
             raise ValueError(f"rcu_levels {wrong}: decoder levels go from 0 to {len(self.features) - 2}")
+        _refuse_remainder("rcu_dim", self.rcu_dim, "rcu_heads", self.rcu_heads)
+        _refuse_below_one("features", self.features)
         return self
 
 
@@ -146,7 +173,9 @@ class TrainingSettings(Frozen):
     selection_fraction: float = Field(
         0.05, ge=0, lt=0.5, description="Share of the training patients held out to watch training (never the fold)."
     )
-    keep: Literal["last", "best"] = Field("last", description="Which weights are shipped; best needs a selection set.")
+    keep: Literal["best", "last"] = Field(
+        "best", description="Which weights are shipped: best selection score (last where nothing is watched), or last."
+    )
     patience: int = Field(0, ge=0, description="Epochs without improvement before an early stop; 0: off.")
     steps_per_epoch: int = Field(50, ge=1, description="Steps between checkpoints.")
     label_fraction: float = Field(1.0, gt=0, le=1, description="Share of the labelled training patients to use.")
@@ -257,8 +286,12 @@ def _merge(into: dict[str, Any], update: dict[str, Any], source: str, prefix: st
             raise SettingsError(
                 f"{source}: unknown setting '{prefix}{key}'; known here: {', '.join(model.model_fields)}"
             )
+        if value is None and _model_at(f"{prefix}{key}."):
+            continue  # a heading of a YAML file with nothing below it
         if isinstance(value, dict):
-            _merge(into.setdefault(key, {}), value, source, f"{prefix}{key}.")
+            if not isinstance(into.get(key), dict):
+                into[key] = {}
+            _merge(into[key], value, source, f"{prefix}{key}.")
         else:
             into[key] = value
 
@@ -277,5 +310,8 @@ def _explain(error: ValidationError) -> str:
     lines = []
     for item in error.errors():
         where = ".".join(str(part) for part in item["loc"]) or "settings"
-        lines.append(f"{where}: {item['msg']} (found {item.get('input')!r})")
+        if item["type"] == "value_error":  # a check of this file, which names the value itself
+            lines.append(f"{where}: {item['ctx']['error']}")
+        else:
+            lines.append(f"{where}: {item['msg']} (found {item.get('input')!r})")
     return "; ".join(lines)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -65,6 +66,7 @@ class StepLoader(DataLoader[Batch]):
             num_workers=workers,
             persistent_workers=workers > 0,
             prefetch_factor=2 if workers else None,
+            generator=torch.Generator(),  # else every pass over the loader takes a number from the global one
         )
 
     def state_dict(self) -> dict[str, Any]:

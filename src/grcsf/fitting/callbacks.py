@@ -86,6 +86,20 @@ class Conductor(lightning.Callback):
         self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]
         self.elapsed_before, self._started = state_dict["elapsed"], time.monotonic()
 
+    def on_load_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Tell Lightning that an epoch is over if the checkpoint was written at its end.
+
+        A trainer with a number of steps takes it for unfinished, and spends a step and an epoch on ending it.
+        """
+        loop = checkpoint["loops"]["fit_loop"]
+        epoch, batch = loop["epoch_progress"], loop["epoch_loop.batch_progress"]
+        if epoch["total"]["processed"] == epoch["total"]["ready"]:
+            for count in (epoch["total"], epoch["current"]):
+                count["completed"] = count["processed"]
+            batch["current"] = dict.fromkeys(batch["current"], 0)
+
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Take the signals; leave them as they were where this is not the main thread."""
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -123,8 +137,9 @@ class Conductor(lightning.Callback):
         assert isinstance(pl_module, FittedModule)
         self.losses.append(pl_module.last_loss)
         if self.interrupted:
-            trainer.save_checkpoint(self.folder / "last.ckpt")
             trainer.should_stop = True
+            if not _epoch_is_whole(trainer):  # else on_train_epoch_end, which comes next, writes it
+                trainer.save_checkpoint(self.folder / "last.ckpt")
         elif self.budget and self.elapsed >= self.budget:
             trainer.should_stop = True
 
@@ -132,7 +147,9 @@ class Conductor(lightning.Callback):
         """Score, write the history and the checkpoints."""
         assert isinstance(pl_module, FittedModule)
         if self.interrupted:
-            return
+            trainer.should_stop = True
+            if not _epoch_is_whole(trainer):
+                return
         score = pl_module.selection_score()
         if self.losses:
             self.rows.append(
@@ -156,6 +173,10 @@ class Conductor(lightning.Callback):
         trainer.save_checkpoint(self.folder / "last.ckpt")
         if self.patience and score is not None and trainer.current_epoch - self.best_epoch >= self.patience:
             trainer.should_stop = True
+
+
+def _epoch_is_whole(trainer: lightning.Trainer) -> bool:
+    return trainer.global_step % int(trainer.num_training_batches) == 0 or trainer.global_step == trainer.max_steps
 
 
 def write_history(path: Path, rows: list[dict[str, float | int | None]], score_name: str) -> None:

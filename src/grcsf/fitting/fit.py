@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import sys
 import warnings
 from dataclasses import dataclass
@@ -14,14 +15,26 @@ import lightning
 from lightning.pytorch.callbacks import RichProgressBar
 from torch import nn
 
-from grcsf.errors import OutputError, TrainingError
+from grcsf.errors import OutputError, SettingsError, TrainingError
 from grcsf.fitting.batches import MakeBatch, StepLoader
 from grcsf.fitting.callbacks import AtomicCheckpoints, Conductor
 from grcsf.fitting.module import FittedModule
+from grcsf.io.files import make_folder
 
-__all__ = ["Budget", "FitResult", "automatic_precision", "fit", "frozen_weights", "parse_device", "torch_device"]
+__all__ = [
+    "Budget",
+    "FitResult",
+    "automatic_precision",
+    "check_device",
+    "fit",
+    "frozen_weights",
+    "parse_device",
+    "torch_device",
+]
 
 logger = logging.getLogger("grcsf")
+
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(?::\d+)?|gpu(?::[1-9]\d*)?")
 
 
 @dataclass(frozen=True)
@@ -61,20 +74,21 @@ class FitResult:
 def fit(
     module: FittedModule, make_batch: MakeBatch, folder: Path, budget: Budget, *, resume: bool, score_name: str
 ) -> FitResult:
-    """Train ``module``; checkpoints and ``history.csv`` go to ``folder``.
+    """Train ``module``; checkpoints and ``history.csv`` go to ``folder``, which is made if need be.
 
     With ``resume`` the run goes on from ``last.ckpt`` and ends with the weights that an uninterrupted run would have
     (exactly so on the CPU, and without a wall-clock budget).
 
     Raises:
         TrainingError: a loss that is not finite, or an interruption (the message says how to go on).
-        OutputError: checkpoints of an earlier run without ``resume``.
+        OutputError: checkpoints of an earlier run without ``resume``, or a folder that cannot be written.
     """
     last = folder / "last.ckpt"
     if last.exists() and not resume:
         raise OutputError(
             f"{folder.name}: holds an unfinished training; go on with --resume or start anew: --overwrite"
         )
+    make_folder(folder)
     conductor = Conductor(folder, budget.steps, budget.minutes, budget.patience, score_name)
     trainer = _trainer(budget, conductor)
     loader = StepLoader(
@@ -129,9 +143,14 @@ def parse_device(device: str) -> tuple[str, Any]:
 
     >>> parse_device("cuda:1"), parse_device("gpu:4"), parse_device("cpu")
     (('cuda', [1]), ('gpu', 4), ('cpu', 1))
+
+    Raises:
+        SettingsError: anything else.
     """
     import torch
 
+    if not _DEVICE.fullmatch(device):
+        raise SettingsError(f"--device {device}: expected auto, cpu, cuda, cuda:1, gpu:4 (four GPUs) or mps")
     name, _, number = device.partition(":")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -149,6 +168,24 @@ def torch_device(device: str) -> str:
     name, number = parse_device(device)
     name = "cuda" if name == "gpu" else name
     return f"{name}:{number[0]}" if isinstance(number, list) else name
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that this machine does not have, before anything is written.
+
+    Raises:
+        SettingsError: it is not there, or no device has this name.
+    """
+    import torch
+
+    name, number = parse_device(device)
+    if name in ("cuda", "gpu"):
+        wanted = number[0] + 1 if isinstance(number, list) else number
+        found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if found < wanted:
+            raise SettingsError(f"--device {device}: this machine has {found} usable GPUs; use --device auto or cpu")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise SettingsError(f"--device {device}: not available on this machine; use --device auto or cpu")
 
 
 def automatic_precision(accelerator: str) -> str:

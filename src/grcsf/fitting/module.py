@@ -86,8 +86,9 @@ class FittedModule(lightning.LightningModule):
             )
         return loss
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Average the weights."""
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Step, then average the weights: a checkpoint written at the end of the batch holds both."""
+        super().optimizer_step(*args, **kwargs)
         if self.averaged is not None:
             self.averaged.update_parameters(self.network)
 

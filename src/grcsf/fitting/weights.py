@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from torch import Tensor
 from grcsf.errors import ModelError
 from grcsf.io.files import atomic_path, hash_file, read_json, write_json
 
-__all__ = ["has_model", "read_model", "write_model"]
+__all__ = ["DESCRIPTION", "WEIGHTS", "has_model", "read_model", "understood", "write_model"]
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 
@@ -40,10 +42,7 @@ def read_model(folder: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
     for name in (DESCRIPTION, WEIGHTS):
         if not (folder / name).is_file():
             raise ModelError(f"{folder}: no {name}; expected a model folder with {WEIGHTS} and {DESCRIPTION}")
-    try:
-        description = read_json(folder / DESCRIPTION)
-    except ValueError:
-        raise ModelError(f"{folder / DESCRIPTION}: not valid JSON; copy the model folder again") from None
+    description = read_json(folder / DESCRIPTION, ModelError)
     found = description.get("kind") if isinstance(description, dict) else None
     if found != kind:
         raise ModelError(f"{folder}: holds a model of kind {found!r}, expected {kind!r}")
@@ -57,3 +56,20 @@ def read_model(folder: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, An
         return load_file(str(folder / WEIGHTS)), description
     except SafetensorError as error:
         raise ModelError(f"{folder / WEIGHTS}: not a safetensors file ({error})") from None
+
+
+@contextmanager
+def understood(folder: Path) -> Iterator[None]:
+    """Turn whatever goes wrong while a model is built from its description into one message.
+
+    Raises:
+        ModelError: an entry missing or out of range, or weights that do not fit.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        raise ModelError(
+            f"{folder}: the weights do not fit {DESCRIPTION} ({type(error).__name__}: {reason}); "
+            "copy the model folder again, or make it anew with this version"
+        ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +26,14 @@ from grcsf.preprocess.inverse import restore
 from grcsf.residual.compute import case_residual, map_ratios
 from grcsf.training.package import LesionModel
 
-__all__ = ["Prediction", "Predictor", "mask_from_probabilities", "predict_cases"]
+__all__ = [
+    "Prediction",
+    "Predictor",
+    "case_files",
+    "mask_from_probabilities",
+    "mask_path",
+    "predict_cases",
+]
 
 logger = logging.getLogger("grcsf")
 
@@ -37,7 +45,7 @@ class Prediction:
     Attributes:
         mask: label values, uint8.
         probabilities: ``(labels, *native)`` float32.
-        residuals: mean residual over channels per mask ratio (``r50``...), float32; empty without an RCU.
+        residuals: mean residual over channels and models per mask ratio (``r50``...), float32; empty without an RCU.
     """
 
     mask: LabelArray
@@ -104,7 +112,7 @@ class Predictor:
     def predict(self, volumes: list[Volume]) -> Prediction:
         """Mask, probabilities and residual maps of one case, given one volume per channel."""
         total: FloatArray | None = None
-        maps: dict[str, FloatArray] = {}
+        maps: dict[str, list[FloatArray]] = {}
         prepared: dict[str, tuple[FloatArray, CaseGeometry]] = {}
         for model in self.models:
             key = model.plan.content_hash()
@@ -117,14 +125,15 @@ class Predictor:
             native = restore(found, geometry)
             total = native if total is None else total + native
             for name, value in self._named_maps(model, residual).items():
-                maps[name] = maps.get(name, np.float32(0)) + restore(value[None], geometry)[0] / len(self.models)
+                maps.setdefault(name, []).append(restore(value[None], geometry)[0])
         assert total is not None
         probabilities = (total / len(self.models)).astype(np.float32)
         voxel = float(np.prod(volumes[0].geometry.spacing_mm))
         mask = mask_from_probabilities(
             probabilities, self.values, self.settings.threshold, self.settings.min_lesion_mm, voxel
         )
-        return Prediction(mask, probabilities, maps)
+        residuals = {name: np.stack(parts).mean(axis=0) for name, parts in maps.items()}
+        return Prediction(mask, probabilities, residuals)
 
     def _residual(self, model: LesionModel, image: FloatArray) -> FloatArray | None:
         if model.mae is None or not model.network.uses_residual:
@@ -168,7 +177,7 @@ def predict_cases(
     """
     failed: dict[str, str] = {}
     for case in track(cases, "predict", total=len(cases)):
-        if resume and (out / f"{case.name}{_ending(case)}").is_file():
+        if resume and mask_path(case, out).is_file():
             continue
         try:
             found = predictor.predict([read_volume(path, spacing_mm) for path in case.images])
@@ -184,6 +193,17 @@ def predict_cases(
 
 def _ending(case: Case) -> str:
     return ending_of(case.images[0]) or ".nii.gz"
+
+
+def mask_path(case: Case, out: Path) -> Path:
+    """File of the mask of a case in the folder ``out``."""
+    return out / f"{case.name}{_ending(case)}"
+
+
+def case_files(case: Case, out: Path) -> list[Path]:
+    """Mask and maps of a case that are in the folder ``out``."""
+    maps = (path for kind in ("prob", "residual-*") for path in out.glob(f"{glob.escape(case.name)}_{kind}.*"))
+    return [path for path in (mask_path(case, out), *maps) if path.is_file()]
 
 
 def _write(
@@ -202,4 +222,4 @@ def _write(
         maps["prob"] = found.probabilities.max(axis=0)
     for name, value in maps.items():
         write_like(value.astype(np.float32), like, out / f"{case.name}_{name}{map_ending}", spacing_mm)
-    write_like(found.mask, like, out / f"{case.name}{ending}", spacing_mm)
+    write_like(found.mask, like, mask_path(case, out), spacing_mm)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from grcsf.config import MaeSettings
 from grcsf.errors import LeakageError, ModelError
 from grcsf.fitting.fit import frozen_weights
-from grcsf.fitting.weights import read_model, write_model
+from grcsf.fitting.weights import read_model, understood, write_model
 from grcsf.mae.model import MaskedAutoencoder, build_mae, ratio_name
 
 __all__ = ["MaeBundle", "load_mae", "restore_mae", "save_mae"]
@@ -97,7 +97,8 @@ def load_mae(folder: Path) -> MaeBundle:
         ModelError: a file missing or changed, or another kind of model.
     """
     weights, description = read_model(folder, "mae")
-    return restore_mae(weights, description, description["weights_sha256"])
+    with understood(folder):
+        return restore_mae(weights, description, description["weights_sha256"])
 
 
 def restore_mae(weights: dict[str, Tensor], description: dict[str, Any], weights_hash: str) -> MaeBundle:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,11 +65,18 @@ class PretrainingBatches:
         plan: their common plan.
         settings: MAE settings.
         seed: seed of every draw.
+        labelled: with ``normative``, the cases whose labels may be read; none: all that have one.
     """
 
     def __init__(
-        self, stores: Sequence[tuple[CaseStore, Sequence[str]]], plan: Plan, settings: MaeSettings, seed: int
+        self,
+        stores: Sequence[tuple[CaseStore, Sequence[str]]],
+        plan: Plan,
+        settings: MaeSettings,
+        seed: int,
+        labelled: Collection[str] | None = None,
     ) -> None:
+        self._labelled = labelled if labelled is None else frozenset(labelled)
         self.plan, self.settings, self.seed = plan, settings, seed
         self.window = mae_window(plan, settings)
         self.patches = math.prod(edge // settings.patch for edge in self.window)
@@ -126,7 +133,8 @@ class PretrainingBatches:
 
     def _read_label(self, key: str) -> AnyArray:
         store, name = self.cases[int(key)]
-        label = store.label(name)
+        hidden = self._labelled is not None and name not in self._labelled
+        label = None if hidden else store.label(name)
         if label is None:
             return np.zeros((1, *store.image(name).shape[1:]), np.uint8)
         return label[None]
@@ -150,6 +158,7 @@ def pretrain_mae(
     folder: Path,
     *,
     seed: int = 0,
+    labelled: Collection[str] | None = None,
     device: str = "auto",
     workers: int = 0,
     resume: bool = False,
@@ -163,6 +172,7 @@ def pretrain_mae(
         settings: network and schedule.
         folder: checkpoints, ``history.csv`` and the model.
         seed: seed of initial weights, windows and masks.
+        labelled: with ``normative``, the cases whose labels may be read; none: all that have one.
         device: see :class:`grcsf.fitting.fit.Budget`.
         workers: loader processes.
         resume: go on from a checkpoint.
@@ -170,7 +180,7 @@ def pretrain_mae(
 
     Source: standard (MAE), own (the ratio is drawn at each step, one network serves all; METHOD in docs/concepts).
     """
-    batches = PretrainingBatches(stores, plan, settings, seed)
+    batches = PretrainingBatches(stores, plan, settings, seed, labelled)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         networks = build_mae(settings, plan.spatial_dims, len(plan.channels))

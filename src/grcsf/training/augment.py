@@ -17,6 +17,7 @@ from monai.transforms.intensity.dictionary import (
     RandShiftIntensityd,
 )
 from monai.transforms.spatial.dictionary import RandAffined, RandFlipd, RandSimulateLowResolutiond
+from monai.utils.type_conversion import convert_to_tensor
 
 from grcsf.arrays import AnyArray
 
@@ -67,11 +68,11 @@ class Augmentation:
         )
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        """Transformed copies as tensors; the same generator state gives the same result."""
+        """Transformed copies as plain tensors; the same generator state gives the same result."""
         self.transform.set_random_state(seed=int(rng.integers(_LARGEST_SEED)))
         tensors = {key: torch.from_numpy(np.ascontiguousarray(sample[key], dtype=np.float32)) for key in self.keys}
         result = self.transform(tensors)
-        return {key: torch.as_tensor(result[key]).contiguous() for key in self.keys}
+        return {key: convert_to_tensor(result[key], track_meta=False).contiguous() for key in self.keys}
 
 
 def _intensity(dims: int) -> list[Any]:

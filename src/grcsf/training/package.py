@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from grcsf.config import NetworkSettings, Settings
-from grcsf.errors import ModelError
 from grcsf.fitting.fit import frozen_weights
-from grcsf.fitting.weights import read_model, write_model
+from grcsf.fitting.weights import read_model, understood, write_model
 from grcsf.mae.bundle import MaeBundle, restore_mae
 from grcsf.nets.network import GrcsfNet, level_strides
 from grcsf.preprocess.plan import Plan
@@ -77,19 +76,17 @@ def load_model(folder: Path) -> LesionModel:
         ModelError: a file missing or changed, another kind of model, or weights that do not fit its description.
     """
     weights, description = read_model(folder, "lesion-model")
-    plan = Plan.model_validate(description["plan"])
-    settings = Settings.model_validate(description["settings"])
-    mae = None
-    if description["mae"]:
-        part = {name[4:]: value for name, value in weights.items() if name.startswith("mae.")}
-        mae = restore_mae(part, description["mae"], description["mae"]["weights_hash"])
-    network = build_network(plan, settings, mae)
-    try:
+    with understood(folder):
+        plan = Plan.model_validate(description["plan"])
+        settings = Settings.model_validate(description["settings"])
+        mae, provenance = None, description["provenance"]
+        if description["mae"]:
+            part = {name[4:]: value for name, value in weights.items() if name.startswith("mae.")}
+            mae = restore_mae(part, description["mae"], description["mae"]["weights_hash"])
+        network = build_network(plan, settings, mae)
         network.load_state_dict({name[4:]: value for name, value in weights.items() if name.startswith("net.")})
-    except RuntimeError as error:
-        raise ModelError(f"{folder}: weights do not fit model.json ({str(error).splitlines()[0]})") from None
     network.eval().requires_grad_(False)
-    return LesionModel(network, plan, settings, mae, description["provenance"])
+    return LesionModel(network, plan, settings, mae, provenance)
 
 
 def plain_backbone(settings: NetworkSettings) -> NetworkSettings:

@@ -96,8 +96,6 @@ def train_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         network = build_network(store.plan, settings, mae)
-    if network.dims == 2:  # measured faster on CPUs; docs/decisions/0011
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     use_maps = maps if network.uses_residual else None
     patches = LabelledPatches(store, cases, use_maps, t, settings.seed)
     if not patches.index.lesions:

@@ -4,45 +4,115 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from grcsf.config import Settings
 from grcsf.datasets.dataset import Dataset, Fold
-from grcsf.errors import DatasetError, ModelError
+from grcsf.errors import DatasetError, ModelError, OutputError
 from grcsf.fitting.weights import has_model
-from grcsf.io.files import ensure_new, make_folder
+from grcsf.io.files import PARTIAL_PREFIX, ensure_new, make_folder, read_json, to_plain, write_json
 from grcsf.preprocess.store import CaseStore
 
-__all__ = ["clear_stage", "label_subset", "model_folders", "open_stage", "require_cases", "selection_split"]
+__all__ = [
+    "clear_folder",
+    "clear_partial",
+    "clear_stage",
+    "label_subset",
+    "lasting",
+    "model_folders",
+    "open_stage",
+    "refuse_other",
+    "require_cases",
+    "selection_split",
+]
 
 logger = logging.getLogger("grcsf")
 
-_STAGE_FILES = ("history.csv", "last.ckpt", "best.ckpt", "model.json", "model.safetensors", "run.json", "grcsf.log")
+CLAIM_FILE = "stage.json"
+_STAGE_FILES = (
+    *("history.csv", "last.ckpt", "best.ckpt", "model.json", "model.safetensors"),
+    *(CLAIM_FILE, "run.json", "grcsf.log"),
+)
 
 
-def open_stage(folder: Path, *, resume: bool, overwrite: bool) -> bool:
+def open_stage(folder: Path, claim: Mapping[str, Any], *, resume: bool, overwrite: bool) -> bool:
     """Prepare the folder of a training stage.
+
+    Args:
+        folder: of the stage.
+        claim: what decides the result (settings, fold, plan); kept in the folder, so that a resumed run cannot mix two.
+        resume: go on with what is there.
+        overwrite: replace it.
 
     Returns:
         Whether the stage is done already (``resume`` and a complete model).
 
     Raises:
-        OutputError: something is there and neither flag was given, or the folder cannot be written.
+        OutputError: something is there and neither flag was given, it was made with another claim, or the folder
+            cannot be written.
     """
     ensure_new(folder, overwrite, resume)
     make_folder(folder)
+    clear_partial(folder)
     if overwrite and not resume:
         clear_stage(folder)
+    path = folder / CLAIM_FILE
+    if path.is_file():
+        refuse_other(folder, read_json(path, OutputError), claim)
+    else:
+        write_json(path, claim)
     return resume and has_model(folder)
+
+
+def refuse_other(folder: Path, there: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse to go on with what was made in another way.
+
+    Raises:
+        OutputError: naming what differs.
+    """
+    before, after = _flat(there), _flat(to_plain(now))
+    keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    if keys:
+        changes = "; ".join(f"{key}: {_short(before.get(key))} there, {_short(after.get(key))} now" for key in keys[:5])
+        raise OutputError(
+            f"{folder}: was made with other settings or data ({changes}); choose another output or --overwrite"
+        )
+
+
+def lasting(settings: Settings) -> dict[str, Any]:
+    """Settings that decide a result: without worker count and wall-clock budgets, which may change on ``--resume``."""
+    return settings.model_dump(mode="json", exclude={"workers": True, "mae": {"minutes"}, "training": {"minutes"}})
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value})
+    return flat
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:12]}..."
 
 
 def clear_stage(folder: Path) -> None:
     """Remove what an earlier run of a training stage left; nothing else in the folder is touched."""
     for name in _STAGE_FILES:
         (folder / name).unlink(missing_ok=True)
+    for extra in folder.glob("unlabelled_*"):
+        clear_folder(extra)
+
+
+def clear_partial(folder: Path) -> None:
+    """Remove the half-written files that a run which was killed left in a folder."""
+    for left in folder.glob(f"{PARTIAL_PREFIX}*"):
+        if left.is_file():
+            left.unlink(missing_ok=True)
 
 
 def clear_folder(folder: Path) -> None:

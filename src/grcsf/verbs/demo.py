@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from grcsf.config import Settings, load_settings
 from grcsf.datasets.phantoms import PhantomSettings, write_phantoms
+from grcsf.errors import OutputError, SettingsError
 from grcsf.evaluation.summary import Summary
 from grcsf.io.files import ensure_new, make_folder, read_json, write_json
 from grcsf.verbs.common import clear_folder
@@ -47,8 +50,8 @@ def demo_settings(config: Path | None = None, overrides: list[str] | None = None
 def demo(
     output: str | Path = "grcsf-demo",
     *,
-    subjects: int = 24,
-    held_out: int = 8,
+    subjects: int = 20,
+    held_out: int = 6,
     contrast: str = "flair",
     settings: Settings | None = None,
     device: str = "auto",
@@ -66,6 +69,10 @@ def demo(
         device: ``auto``, ``cpu``, ``cuda``.
         resume: go on where an earlier demo stopped.
         overwrite: replace an earlier demo.
+
+    Raises:
+        SettingsError: another contrast, or too few or too many phantoms.
+        OutputError: ``output`` exists with neither flag, or is to be resumed with other options.
     """
     settings, out = settings or demo_settings(), Path(output)
     ensure_new(out, overwrite, resume)
@@ -73,13 +80,22 @@ def demo(
     folder = out / DATASET
     wanted = {"subjects": subjects, "held_out": held_out, "contrast": contrast, "seed": settings.seed}
     done = out / "phantoms.json"
-    if not (resume and done.is_file() and read_json(done) == wanted):
+    if resume and done.is_file() and read_json(done, OutputError) != wanted:
+        raise OutputError(f"{out}: holds phantoms made with other options; choose another output or --overwrite")
+    if not (resume and done.is_file()):
+        phantoms = _phantom_settings(subjects + held_out, contrast, settings.seed)
         done.unlink(missing_ok=True)
         clear_folder(folder)
-        phantoms = PhantomSettings(subjects=subjects + held_out, contrast=contrast, seed=settings.seed)  # type: ignore[arg-type]
         data = write_phantoms(folder, phantoms)
         names = data.case_names
         write_json(folder / "splits_final.json", [{"train": names[:subjects], "val": names[subjects:]}])
         write_json(done, wanted)
     result = run(folder, out / "run", settings=settings, device=device, resume=resume, overwrite=overwrite)
     return DemoResult(result.scores[0], out / "run" / "fold_0" / "validation", result.report)
+
+
+def _phantom_settings(subjects: int, contrast: str, seed: int) -> PhantomSettings:
+    try:
+        return PhantomSettings.model_validate({"subjects": subjects, "contrast": contrast, "seed": seed})
+    except ValidationError as error:
+        raise SettingsError("; ".join(f"{item['loc'][0]}: {item['msg']}" for item in error.errors())) from None

@@ -90,9 +90,7 @@ def multiply_adds(network: GrcsfNet, patch_size: tuple[int, ...]) -> int:
     """Multiply-adds of one forward pass on one patch, as torch counts them (convolutions, matrix products)."""
     image = torch.zeros(1, network.in_channels, *patch_size)
     maps = torch.zeros(1, network.maps * network.map_channels, *patch_size) if network.uses_residual else None
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(image, maps)
-    return int(counter.get_total_flops()) // 2
+    return _count_work(network, image, maps)
 
 
 def residual_multiply_adds(mae: MaeBundle, ratios: tuple[float, ...]) -> int:
@@ -104,10 +102,18 @@ def residual_multiply_adds(mae: MaeBundle, ratios: tuple[float, ...]) -> int:
         patches = math.prod(edge // network.patch for edge in mae.window)
         sets = round(1 / (1 - ratio))
         visible = torch.arange(patches)[None, : patches // sets]
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            network(image, visible)
-        total += sets * int(counter.get_total_flops()) // 2
+        total += sets * _count_work(network, image, visible)
     return total
+
+
+def _count_work(network: torch.nn.Module, *inputs: torch.Tensor | None) -> int:
+    """Multiply-adds of one call, in training mode: evaluation mode fuses attention into kernels torch does not count."""
+    was_training = network.training
+    network.train()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(*inputs)
+    network.train(was_training)
+    return int(counter.get_total_flops()) // 2
 
 
 def _count(module: torch.nn.Module) -> int:

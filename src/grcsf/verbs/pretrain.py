@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from grcsf.config import Settings
+from grcsf.config import MaeSettings, Settings
+from grcsf.datasets.dataset import Case, Dataset, Fold
 from grcsf.datasets.inputs import find_inputs
 from grcsf.datasets.nnunet_raw import read_dataset
 from grcsf.datasets.splits import get_fold
-from grcsf.errors import LeakageError
+from grcsf.errors import LeakageError, SettingsError
+from grcsf.fitting.fit import check_device
 from grcsf.io.record import RunRecord
 from grcsf.mae.bundle import MaeBundle, load_mae
-from grcsf.mae.pretrain import pretrain_mae
+from grcsf.mae.pretrain import mae_window, pretrain_mae
 from grcsf.preprocess.run import preprocess_unlabelled
 from grcsf.preprocess.store import CaseStore
-from grcsf.verbs.common import open_stage, require_cases
+from grcsf.verbs.common import label_subset, lasting, open_stage, require_cases
 
 __all__ = ["pretrain"]
 
@@ -46,34 +49,43 @@ def pretrain(
         overwrite: replace what is there.
 
     Raises:
-        LeakageError: an unlabelled scan that is a validation image of the fold.
+        SettingsError: a window that does not fit the plan or the mask ratios.
+        LeakageError: an unlabelled scan that is a validation image of the fold, or of a validation patient.
     """
     settings, out = settings or Settings(), Path(output)
+    check_device(device)
     store, data = CaseStore(Path(preprocessed)), read_dataset(Path(dataset))
     parts = get_fold(data, fold, settings.seed)
     require_cases(store, (*parts.train, *parts.val))
-    if open_stage(out, resume=resume, overwrite=overwrite):
+    extra = [(Path(folder), find_inputs(Path(folder), len(store.plan.channels))) for folder in unlabelled]
+    for folder, cases in extra:
+        _refuse_patients(folder, cases, data, fold, parts)
+    _refuse_window(store, settings.mae)
+    claim = {
+        "fold": fold,
+        "plan": store.plan.content_hash(),
+        "unlabelled": [[case.name for case in cases] for _, cases in extra],
+        "settings": {key: lasting(settings)[key] for key in ("seed", "mae")},
+    }
+    if open_stage(out, claim, resume=resume, overwrite=overwrite):
         return load_mae(out)
     dumped = settings.model_dump(mode="json")
     with RunRecord(out, verb="pretrain", settings=dumped, inputs=[], seed=settings.seed, device=device) as record:
         stores: list[tuple[CaseStore, Sequence[str]]] = [(store, parts.train)]
-        held_out = {store.content_hash(name): name for name in parts.val}
-        for index, folder in enumerate(unlabelled):
-            cases = find_inputs(Path(folder), len(store.plan.channels))
-            extra = preprocess_unlabelled(cases, store.plan, out / f"unlabelled_{index}", data.spacing_mm)
-            leaked = [name for name in extra.names if extra.content_hash(name) in held_out]
-            if leaked:
-                raise LeakageError(
-                    f"{folder}: {len(leaked)} scans are validation images of fold {fold} ({', '.join(leaked[:5])}); "
-                    "take them out of the folder"
-                )
-            stores.append((extra, extra.names))
+        for index, (folder, cases) in enumerate(extra):
+            scans = preprocess_unlabelled(
+                cases, store.plan, out / f"unlabelled_{index}", data.spacing_mm, settings.workers
+            )
+            names = tuple(case.name for case in cases)
+            _refuse_images(folder, scans, names, store, parts.val)
+            stores.append((scans, names))
         _, result = pretrain_mae(
             stores,
             store.plan,
             settings.mae,
             out,
             seed=settings.seed,
+            labelled=label_subset(data, parts, settings.training.label_fraction, settings.seed),
             device=device,
             workers=settings.workers,
             resume=resume,
@@ -83,3 +95,42 @@ def pretrain(
         record.add("training_seconds", round(result.seconds, 1))
         record.add("images", sum(len(names) for _, names in stores))
     return load_mae(out)
+
+
+def _refuse_window(store: CaseStore, settings: MaeSettings) -> None:
+    """Refuse a window of wrong dimensions, or with fewer patches than the residual maps need visible sets."""
+    try:
+        window = mae_window(store.plan, settings)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
+    patches = math.prod(edge // settings.patch for edge in window)
+    sets = max(round(1 / (1 - ratio)) for ratio in settings.ratios)
+    if patches < sets:
+        raise SettingsError(
+            f"mae.window {window} holds {patches} patches of mae.patch {settings.patch}, and mae.ratios "
+            f"{settings.ratios} need at least {sets}; use a smaller patch or a larger window"
+        )
+
+
+def _refuse_patients(folder: Path, cases: Sequence[Case], data: Dataset, fold: int, parts: Fold) -> None:
+    """Refuse scans that by their names are of validation cases or patients of the fold."""
+    held_out = {*parts.val, *(data.case(name).group for name in parts.val)}
+    leaked = [case.name for case in cases if case.name in held_out or case.group in held_out]
+    if leaked:
+        raise LeakageError(
+            f"{folder}: {len(leaked)} scans have the name of a validation case or patient of fold {fold} "
+            f"({', '.join(leaked[:5])}); take them out of the folder, or rename them if they are of other patients"
+        )
+
+
+def _refuse_images(
+    folder: Path, scans: CaseStore, names: Sequence[str], store: CaseStore, held_out: Sequence[str]
+) -> None:
+    """Refuse scans that are the validation images themselves under other names."""
+    known = {store.content_hash(name): name for name in held_out}
+    leaked = [f"{name} is {known[content]}" for name in names if (content := scans.content_hash(name)) in known]
+    if leaked:
+        raise LeakageError(
+            f"{folder}: {len(leaked)} scans are validation images of the fold ({', '.join(leaked[:5])}); "
+            "take them out of the folder"
+        )

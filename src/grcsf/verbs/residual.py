@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from grcsf.config import Settings
 from grcsf.datasets.nnunet_raw import read_dataset
 from grcsf.datasets.splits import get_fold
-from grcsf.fitting.fit import torch_device
+from grcsf.errors import ModelError
+from grcsf.fitting.fit import check_device, torch_device
 from grcsf.io.files import make_folder
 from grcsf.io.progress import track
-from grcsf.io.record import RunRecord
+from grcsf.io.record import RECORD_FILE, RunRecord
 from grcsf.mae.bundle import MaeBundle, load_mae
 from grcsf.preprocess.store import CaseStore
 from grcsf.residual.cache import ResidualCache
 from grcsf.residual.compute import case_residual
-from grcsf.verbs.common import require_cases
+from grcsf.verbs.common import clear_partial, require_cases
 
 __all__ = ["cached_maps", "checked_mae", "residual"]
 
@@ -29,8 +31,6 @@ def checked_mae(folder: Path, store: CaseStore, dataset: Path, fold: int, seed: 
         ModelError: no MAE there, or one of another plan.
         LeakageError: it saw a validation case.
     """
-    from grcsf.errors import ModelError
-
     mae = load_mae(folder)
     if mae.plan_hash != store.plan.content_hash():
         raise ModelError(f"{folder}: this MAE was pre-trained under another preprocessing plan; pre-train it again")
@@ -55,6 +55,7 @@ def residual(
     fold: int = 0,
     settings: Settings | None = None,
     device: str = "auto",
+    part: Literal["all", "train"] = "all",
 ) -> ResidualCache:
     """Compute the residual maps of all cases of a fold that are not in the cache yet.
 
@@ -66,18 +67,23 @@ def residual(
         fold: refused if the MAE saw its validation cases.
         settings: ``residual`` and ``seed`` are used.
         device: ``auto``, ``cpu``, ``cuda``.
+        part: ``train`` leaves the validation cases to prediction, which makes their maps anew.
     """
-    settings, out = settings or Settings(), make_folder(Path(output))
+    settings, out = settings or Settings(), Path(output)
+    check_device(device)
     store = CaseStore(Path(preprocessed))
     bundle = checked_mae(Path(mae), store, Path(dataset), fold, settings.seed)
     parts = get_fold(read_dataset(Path(dataset)), fold, settings.seed)
-    names = (*parts.train, *parts.val)
+    names = parts.train if part == "train" else (*parts.train, *parts.val)
     require_cases(store, names)
+    clear_partial(make_folder(out))
     cache = ResidualCache(out, bundle, settings.residual, settings.seed)
+    missing = [name for name in names if not cache.has(name, store.content_hash(name))]
+    if not missing and (out / RECORD_FILE).is_file():
+        return cache
     dumped = settings.model_dump(mode="json")
     chosen = torch_device(device)
     with RunRecord(out, verb="residual", settings=dumped, inputs=[], seed=settings.seed, device=chosen) as record:
-        missing = [name for name in names if not cache.has(name, store.content_hash(name))]
         with torch.inference_mode():
             for name in track(missing, "residual maps", total=len(missing)):
                 cached_maps(cache, store, name, chosen)

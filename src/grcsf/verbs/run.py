@@ -9,15 +9,17 @@ from pathlib import Path
 
 import yaml
 
-from grcsf.config import Settings
+from grcsf.config import Settings, load_settings
 from grcsf.datasets.dataset import Dataset
 from grcsf.datasets.nnunet_raw import read_dataset
 from grcsf.datasets.splits import get_fold
-from grcsf.errors import DatasetError
+from grcsf.errors import DatasetError, SettingsError
 from grcsf.evaluation.summary import Summary
+from grcsf.fitting.fit import check_device
 from grcsf.io.files import atomic_path, ensure_new, make_folder
 from grcsf.io.record import RunRecord
 from grcsf.preprocess.run import preprocess_dataset
+from grcsf.verbs.common import clear_folder, clear_partial, lasting, refuse_other
 from grcsf.verbs.evaluate import evaluate
 from grcsf.verbs.predict import predict
 from grcsf.verbs.pretrain import pretrain
@@ -28,6 +30,7 @@ from grcsf.verbs.validate import validate
 
 __all__ = ["RunResult", "budget_settings", "run"]
 
+SETTINGS_FILE = "settings.yaml"
 logger = logging.getLogger("grcsf")
 
 
@@ -41,11 +44,14 @@ class RunResult:
 
 
 def budget_settings(settings: Settings, minutes: float) -> Settings:
-    """Settings with a wall-clock budget per fold: a quarter for pre-training, if there is any, the rest for training."""
+    """Settings with a wall-clock budget per fold: a quarter for pre-training (if there is any), the rest for training.
+
+    Raises:
+        SettingsError: not above 0.
+    """
     share = 0.25 if settings.network.rcu else 0.0
-    mae = settings.mae.model_copy(update={"minutes": share * minutes or None})
-    training = settings.training.model_copy(update={"minutes": (1 - share) * minutes})
-    return settings.model_copy(update={"mae": mae, "training": training})
+    pairs = [f"training.minutes={(1 - share) * minutes}", *([f"mae.minutes={share * minutes}"] if share else [])]
+    return load_settings(None, pairs, base=settings)
 
 
 def run(
@@ -78,33 +84,47 @@ def run(
         GrcsfError: whatever a stage refuses.
     """
     settings, out = settings or Settings(), Path(output)
-    ensure_new(out, overwrite, resume)
-    make_folder(out)
+    check_device(device)
+    if not folds:
+        raise SettingsError("no fold given; expected at least one, such as 0")
     data = read_dataset(Path(dataset))
     parts = {fold: get_fold(data, fold, settings.seed) for fold in folds}
-    with atomic_path(out / "settings.yaml") as partial:
-        partial.write_text(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+    ensure_new(out, overwrite, resume)
+    clear_partial(make_folder(out))
+    _open(out, settings, resume)
     inputs = [data.root / "dataset.json"]
     dumped = settings.model_dump(mode="json")
+    again = overwrite and not resume
     with RunRecord(out, verb="run", settings=dumped, inputs=inputs, seed=settings.seed, device=device) as record:
         record.add("dataset", data.name)
-        record.add("folds", list(folds))
+        record.add("folds", list(parts))
         _refuse_problems(data)
         learned_from = parts[folds[0]].train if len(parts) == 1 else None
-        again = overwrite and not resume
         preprocess_dataset(
             data, settings, out / "preprocessed", resume=resume, overwrite=again, fingerprint_cases=learned_from
         )
+        stages = _Stages(data, out, tuple(unlabelled), settings, device, save_probabilities, resume, again)
         scores: dict[int, Summary] = {}
         failed: dict[str, str] = {}
-        for fold in folds:
-            summary, problems = _run_fold(
-                data, out, fold, unlabelled, settings, device, save_probabilities, resume, again
-            )
+        for fold, part in parts.items():
+            summary, problems = stages.run(fold, part.val)
             scores[fold], failed = summary, {**failed, **problems}
         record.add("failed", failed)
     page = report(out, data.root, overwrite=True)
     return RunResult(scores, failed, page)
+
+
+def _open(out: Path, settings: Settings, resume: bool) -> None:
+    """Write the settings; first refuse to resume a run of others, or remove the folds of a run that is replaced."""
+    path = out / SETTINGS_FILE
+    if path.is_file() and resume:
+        before, now = lasting(load_settings(path)), lasting(settings)
+        refuse_other(out, {**before, "evaluation": None}, {**now, "evaluation": None})
+    elif path.is_file():
+        for folder in (folder for folder in out.glob("fold_*") if folder.name.removeprefix("fold_").isdigit()):
+            clear_folder(folder)
+    with atomic_path(path) as partial:
+        partial.write_text(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
 
 
 def _refuse_problems(data: Dataset) -> None:
@@ -118,54 +138,70 @@ def _refuse_problems(data: Dataset) -> None:
         raise DatasetError(f"{data.name}: {len(errors)} problems (grcsf validate lists all):\n{listed}")
 
 
-def _run_fold(
-    data: Dataset,
-    out: Path,
-    fold: int,
-    unlabelled: Sequence[str | Path],
-    settings: Settings,
-    device: str,
-    save_probabilities: bool,
-    resume: bool,
-    again: bool,
-) -> tuple[Summary, dict[str, str]]:
-    store, here = out / "preprocessed", out / f"fold_{fold}"
-    flags = {"resume": resume, "overwrite": again}
-    mae = None
-    if settings.network.rcu:
-        mae = here / "mae"
-        pretrain(store, data.root, mae, fold=fold, unlabelled=unlabelled, settings=settings, device=device, **flags)
-        residual(store, data.root, mae, here / "residual", fold=fold, settings=settings, device=device)
-    train(
-        store,
-        data.root,
-        here / "train",
-        mae=mae,
-        cache=here / "residual",
-        fold=fold,
-        settings=settings,
-        device=device,
-        **flags,
-    )
-    val = get_fold(data, fold, settings.seed).val
-    failed = predict(
-        [data.case(name) for name in val],
-        here / "train",
-        here / "validation",
-        settings=settings.inference,
-        device=device,
-        spacing_mm=data.spacing_mm,
-        save_probabilities=save_probabilities,
-        save_residuals=settings.network.rcu,
-        **flags,
-    )
-    predicted = [name for name in val if name not in failed and data.case(name).label is not None]
-    summary = evaluate(
-        data.root / "labelsTr",
-        here / "validation",
-        here / "scores",
-        cases=predicted,
-        settings=settings,
-        overwrite=True,
-    )
-    return summary, failed
+@dataclass(frozen=True)
+class _Stages:
+    """The stages of a fold, after preprocessing."""
+
+    data: Dataset
+    out: Path
+    unlabelled: tuple[str | Path, ...]
+    settings: Settings
+    device: str
+    save_probabilities: bool
+    resume: bool
+    overwrite: bool
+
+    def run(self, fold: int, val: Sequence[str]) -> tuple[Summary, dict[str, str]]:
+        """Pre-train, map, train, predict and score; gives the scores and the cases that could not be predicted."""
+        here = self.out / f"fold_{fold}"
+        self._train(fold, here)
+        failed = predict(
+            [self.data.case(name) for name in val],
+            here / "train",
+            here / "validation",
+            settings=self.settings.inference,
+            device=self.device,
+            spacing_mm=self.data.spacing_mm,
+            save_probabilities=self.save_probabilities,
+            save_residuals=self.settings.network.rcu,
+            resume=self.resume,
+            overwrite=self.overwrite,
+        )
+        predicted = [name for name in val if name not in failed and self.data.case(name).label is not None]
+        if not predicted:
+            reasons = "; ".join(failed.values()) or "none has a label"
+            raise DatasetError(f"{self.data.name}: no validation case of fold {fold} can be scored ({reasons})")
+        truth, masks = self.data.root / "labelsTr", here / "validation"
+        summary = evaluate(truth, masks, here / "scores", cases=predicted, settings=self.settings, overwrite=True)
+        return summary, failed
+
+    def _train(self, fold: int, here: Path) -> None:
+        store, root = self.out / "preprocessed", self.data.root
+        mae = here / "mae" if self.settings.network.rcu else None
+        if mae is not None:
+            pretrain(
+                store,
+                root,
+                mae,
+                fold=fold,
+                unlabelled=self.unlabelled,
+                settings=self.settings,
+                device=self.device,
+                resume=self.resume,
+                overwrite=self.overwrite,
+            )
+            residual(
+                store, root, mae, here / "residual", fold=fold, settings=self.settings, device=self.device, part="train"
+            )
+        train(
+            store,
+            root,
+            here / "train",
+            mae=mae,
+            cache=here / "residual",
+            fold=fold,
+            settings=self.settings,
+            device=self.device,
+            resume=self.resume,
+            overwrite=self.overwrite,
+        )

@@ -8,13 +8,14 @@ from grcsf.config import Settings
 from grcsf.datasets.nnunet_raw import read_dataset
 from grcsf.datasets.splits import get_fold
 from grcsf.errors import SettingsError
+from grcsf.fitting.fit import check_device
 from grcsf.io.record import RunRecord
 from grcsf.preprocess.store import CaseStore
 from grcsf.residual.cache import ResidualCache
 from grcsf.residual.compute import case_residual
 from grcsf.training.package import LesionModel, load_model
 from grcsf.training.train import train_network
-from grcsf.verbs.common import label_subset, open_stage, require_cases, selection_split
+from grcsf.verbs.common import label_subset, lasting, open_stage, require_cases, selection_split
 from grcsf.verbs.residual import checked_mae
 
 __all__ = ["train"]
@@ -52,6 +53,7 @@ def train(
         LeakageError: an MAE that saw the fold's validation cases.
     """
     settings, out = settings or Settings(), Path(output)
+    check_device(device)
     store, data = CaseStore(Path(preprocessed)), read_dataset(Path(dataset))
     if settings.network.rcu and mae is None:
         raise SettingsError(
@@ -59,11 +61,18 @@ def train(
         )
     parts = get_fold(data, fold, settings.seed)
     require_cases(store, parts.train)
-    if open_stage(out, resume=resume, overwrite=overwrite):
-        return load_model(out)
     bundle = maps = None
     if settings.network.rcu and mae is not None:
         bundle = checked_mae(Path(mae), store, Path(dataset), fold, settings.seed)
+    claim = {
+        "fold": fold,
+        "plan": store.plan.content_hash(),
+        "mae": bundle.weights_hash if bundle else None,
+        "settings": {key: lasting(settings)[key] for key in ("seed", "residual", "network", "training")},
+    }
+    if open_stage(out, claim, resume=resume, overwrite=overwrite):
+        return load_model(out)
+    if bundle is not None:
         kept = ResidualCache(
             Path(cache) if cache else out.parent / "residual", bundle, settings.residual, settings.seed
         )

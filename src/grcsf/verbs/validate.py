@@ -7,7 +7,7 @@ from pathlib import Path
 from grcsf.datasets.validate import ValidationReport, validate_dataset
 from grcsf.io.files import ensure_new, write_json
 
-__all__ = ["validate"]
+__all__ = ["findings_text", "validate"]
 
 
 def validate(
@@ -36,3 +36,16 @@ def validate(
     if output is not None:
         write_json(Path(output), report.to_json())
     return report
+
+
+def findings_text(report: ValidationReport, name: str) -> str:
+    """One line per problem, then what the data set (called ``name``) holds and needs."""
+    lines = [f"{problem.severity}: {problem.case or name}: {problem.message}" for problem in report.problems]
+    memory, disk = report.estimate.memory_bytes / 1024**3, report.estimate.disk_bytes / 1024**3
+    lines.append(
+        f"{report.n_cases} cases, {report.n_with_lesion} with a lesion; about {memory:.2f} GB of memory for the "
+        f"largest case and {disk:.2f} GB on disk when preprocessed"
+    )
+    errors = sum(problem.severity == "error" for problem in report.problems)
+    lines.append(f"{errors} error(s)" if errors else "no errors")
+    return "\n".join(lines)

@@ -1,0 +1,160 @@
+"""Masks from probabilities, averages of models, and cases that fail alone."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from grcsf.config import InferenceSettings
+from grcsf.datasets.dataset import Case
+from grcsf.datasets.inputs import find_inputs
+from grcsf.errors import ModelError
+from grcsf.inference.predict import Predictor, mask_from_probabilities, predict_cases
+from grcsf.io.volume import read_geometry, read_volume
+
+QUICK = InferenceSettings(mirroring=False)
+
+
+def test_the_likeliest_label_above_the_threshold():
+    probabilities = np.array([[[0.9, 0.4, 0.5, 0.2]], [[0.1, 0.6, 0.5, 0.3]]], np.float32)
+    assert mask_from_probabilities(probabilities, [1, 4], 0.5).tolist() == [[1, 4, 0, 0]]
+    assert mask_from_probabilities(probabilities, [1, 4], 0.25).tolist() == [[1, 4, 1, 4]]
+    assert mask_from_probabilities(probabilities, [1, 4], 0.5).dtype == np.uint8
+
+
+def test_small_components_are_removed_by_their_size_in_millimetres():
+    probabilities = np.zeros((1, 5, 8), np.float32)
+    probabilities[0, 0, 0] = probabilities[0, 1, 1] = 0.9  # two pixels that touch at a corner
+    probabilities[0, 3:5, 4:6] = 0.9  # four pixels
+    assert mask_from_probabilities(probabilities, [1], 0.5, 0.0, 2.0).sum() == 6
+    assert mask_from_probabilities(probabilities, [1], 0.5, 4.0, 2.0).sum() == 6  # 2 pixels of 2 mm2 are 4 mm2
+    assert mask_from_probabilities(probabilities, [1], 0.5, 4.1, 2.0).sum() == 4
+    assert mask_from_probabilities(probabilities, [1], 0.5, 9.0, 2.0).sum() == 0
+
+
+def test_labels_of_one_component_are_removed_together():
+    probabilities = np.zeros((2, 1, 6), np.float32)
+    probabilities[0, 0, 0:2] = probabilities[1, 0, 2] = 0.9  # three voxels of two labels side by side
+    probabilities[1, 0, 5] = 0.9
+    mask = mask_from_probabilities(probabilities, [1, 2], 0.5, smallest_mm=2.0)
+    assert mask.tolist() == [[1, 1, 2, 0, 0, 0]]
+
+
+@pytest.fixture
+def volumes(tiny_volumes):
+    return [read_volume(tiny_volumes / "imagesTr" / f"case-00_{channel:04d}.nii.gz") for channel in (0, 1)]
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+@pytest.mark.parametrize("with_mae", [False, True])
+def test_a_prediction_stands_on_the_native_grid(make_plan, make_model, volumes, spatial_dims, with_mae):
+    model = make_model(make_plan(spatial_dims, channels=2), with_mae=with_mae)
+    predictor = Predictor([model], QUICK)
+    assert predictor.channels == 2
+    found = predictor.predict(volumes)
+    assert found.mask.shape == volumes[0].array.shape
+    assert found.mask.dtype == np.uint8
+    assert found.probabilities.shape == (1, *found.mask.shape)
+    assert 0 <= found.probabilities.min() <= found.probabilities.max() <= 1
+    assert np.array_equal(found.mask, (found.probabilities[0] > 0.5).astype(np.uint8))
+    assert set(found.residuals) == ({"r50", "r75"} if with_mae else set())
+    assert all(value.shape == found.mask.shape and value.any() for value in found.residuals.values())
+    again = predictor.predict(volumes)
+    assert np.array_equal(again.probabilities, found.probabilities)
+
+
+def test_several_models_are_averaged(make_plan, make_model, volumes):
+    plan = make_plan(2, channels=2)
+    models = [
+        make_model(plan, with_mae=True, seed=1),
+        make_model(plan, seed=2),
+        make_model(make_plan(2, channels=2, crop=False), seed=3),  # prepared in its own way
+    ]
+    alone = [Predictor([model], QUICK).predict(volumes) for model in models]
+    together = Predictor(models, QUICK).predict(volumes)
+    mean = np.mean([found.probabilities for found in alone], axis=0)
+    np.testing.assert_allclose(together.probabilities, mean, atol=1e-6)
+    assert np.array_equal(together.mask, (together.probabilities[0] > 0.5).astype(np.uint8))
+    for name, value in together.residuals.items():  # of the one model that has them
+        np.testing.assert_allclose(value, alone[0].residuals[name], atol=1e-6)
+
+
+def test_models_that_do_not_fit_together_are_refused(make_plan, make_model):
+    with pytest.raises(ModelError, match="no model given"):
+        Predictor([], QUICK)
+    one = make_model(make_plan())
+    others = [make_plan(channels=2), make_plan(labels={"background": 0, "core": 1}), make_plan(labels={"a": 0, "b": 2})]
+    for plan in others:
+        with pytest.raises(ModelError, match="different labels or channels"):
+            Predictor([one, make_model(plan)], QUICK)
+
+
+@pytest.fixture
+def folder(tiny_slices, tmp_path):
+    """Three PNG cases of which the second is damaged, and an empty output folder."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    for index in range(3):
+        shutil.copy(tiny_slices / "imagesTr" / f"case-0{index}_0000.png", tmp_path / "in")
+    (tmp_path / "in" / "case-01_0000.png").write_bytes(b"no picture")
+    return tmp_path
+
+
+def test_a_case_that_fails_is_reported_and_the_others_go_on(folder, make_plan, make_model):
+    predictor = Predictor([make_model(make_plan(native_2d=True), with_mae=True)], QUICK)
+    cases = find_inputs(folder / "in", 1)
+    failed = predict_cases(
+        predictor, cases, folder / "out", spacing_mm=(1.0, 1.0), save_probabilities=True, save_residuals=True
+    )
+    assert set(failed) == {"case-01"}
+    assert "case-01_0000.png" in failed["case-01"]
+    expected = {
+        f"case-0{index}{ending}"
+        for index in (0, 2)
+        for ending in (".png", "_prob.mha", "_residual-r50.mha", "_residual-r75.mha")
+    }
+    assert {path.name for path in (folder / "out").iterdir()} == expected
+    size = read_geometry(folder / "in" / "case-00_0000.png", (1.0, 1.0)).shape
+    assert all(sorted(read_geometry(path, (1.0, 1.0)).shape) == sorted(size) for path in (folder / "out").iterdir())
+    mask = read_volume(folder / "out" / "case-00.png").array
+    probability = read_volume(folder / "out" / "case-00_prob.mha").array
+    assert set(np.unique(mask).tolist()) <= {0, 1}
+    assert (mask > 0).sum() == (probability > 0.5).sum()
+
+
+def test_resume_skips_what_is_there(folder, make_plan, make_model, monkeypatch):
+    predictor = Predictor([make_model(make_plan(native_2d=True))], QUICK)
+    cases = [case for case in find_inputs(folder / "in", 1) if case.name != "case-01"]
+    assert predict_cases(predictor, cases[:1], folder / "out") == {}
+    asked = []
+    predict = predictor.predict
+    monkeypatch.setattr(predictor, "predict", lambda volumes: asked.append(volumes[0].path.name) or predict(volumes))
+    assert predict_cases(predictor, cases, folder / "out", resume=True) == {}
+    assert asked == ["case-02_0000.png"]
+    assert predict_cases(predictor, cases, folder / "out") == {}
+    assert len(asked) == 3
+
+
+def test_running_out_of_memory_fails_one_case(folder, make_plan, make_model, monkeypatch):
+    predictor = Predictor([make_model(make_plan(native_2d=True))], QUICK)
+
+    def predict(volumes):
+        raise MemoryError
+
+    monkeypatch.setattr(predictor, "predict", predict)
+    failed = predict_cases(predictor, find_inputs(folder / "in", 1)[:1], folder / "out")
+    assert "not enough memory; use a smaller inference.batch_size" in failed["case-00"]
+
+
+def test_volumes_keep_their_ending(tiny_volumes, make_plan, make_model, tmp_path):
+    images = tuple(tiny_volumes / "imagesTr" / f"case-00_{channel:04d}.nii.gz" for channel in (0, 1))
+    case = Case("case-00", images, None, "case-00")
+    predictor = Predictor([make_model(make_plan(2, channels=2), with_mae=True)], QUICK)
+    assert predict_cases(predictor, [case], tmp_path, save_residuals=True) == {}
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"case-00.nii.gz", "case-00_residual-r50.nii.gz", "case-00_residual-r75.nii.gz"}
+    like, mask = read_geometry(images[0]), read_geometry(tmp_path / "case-00.nii.gz")
+    assert like.shape == mask.shape
+    assert np.array_equal(like.affine_ras, mask.affine_ras)
