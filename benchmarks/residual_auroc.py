@@ -1,7 +1,7 @@
 """How well residual maps rank lesion pixels above other tissue: AUROC and average precision per kind and ratio.
 
-Reads a run folder of ``grcsf run`` (its ``preprocessed`` store and the fold's MAE) and scores the fold's validation cases,
-pixels inside the foreground only. The plain intensity and the left-right difference stand beside the maps.
+Reads a run folder of ``grcsf run`` (its ``preprocessed`` store and the fold's MAE) and scores the fold's validation
+cases, pixels inside the foreground only. The plain intensity and the left-right difference stand beside the maps.
 
     python benchmarks/residual_auroc.py RUN DATASET --fold 0
 """

@@ -163,12 +163,15 @@ def test_slices_come_with_their_neighbours(flat_run: Run) -> None:
 
 
 def test_the_cache_is_filled_once(tiny_slices: Path, store: Path, slice_run: Run, tmp_path: Path) -> None:
-    mae = slice_run[0] / "fold_0" / "mae"
-    grcsf.residual(store, tiny_slices, mae, tmp_path / "maps", settings=tiny(), device="cpu")
+    arguments = (store, tiny_slices, slice_run[0] / "fold_0" / "mae", tmp_path / "maps")
+    grcsf.residual(*arguments, settings=tiny(), device="cpu", part="train")
     before = contents(tmp_path / "maps", but=())
     assert contents(tmp_path / "maps") == contents(slice_run[0] / "fold_0" / "residual")
-    grcsf.residual(store, tiny_slices, mae, tmp_path / "maps", settings=tiny(), device="cpu")
+    grcsf.residual(*arguments, settings=tiny(), device="cpu", part="train")
     assert contents(tmp_path / "maps", but=()) == before
+    grcsf.residual(*arguments, settings=tiny(), device="cpu")
+    assert contents(tmp_path / "maps").items() >= contents(slice_run[0] / "fold_0" / "residual").items()
+    assert json.loads((tmp_path / "maps" / "run.json").read_text())["computed"] == 2, "the two validation cases"
 
 
 @pytest.mark.parametrize("stage", ["mae", "train"])

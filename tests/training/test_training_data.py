@@ -60,6 +60,20 @@ def test_a_patch_holds_its_centre(make_store, spatial_dims, centre):
     assert cut["image"].shape == (1, *[8] * spatial_dims)
 
 
+def test_outside_the_image_there_is_no_lesion_and_no_residual(make_store):
+    store = make_store(shape=(2, 5, 12))  # the patch of 8 reaches over its rows
+    everywhere = np.ones((2, 5, 12), np.uint8)
+    store.write_case("full", store.image("case-0"), store.foreground("case-0"), store.geometry("case-0"), everywhere)
+    cut = LabelledPatches(store, ["full"], maps_like(store), TrainingSettings(), seed=0).cut("full", (1, 2, 6))
+    inside = np.zeros((8, 8), bool)
+    inside[1:6] = True  # three rows are missing, one before and two after
+    assert np.array_equal(cut["label"][0] == 1, inside)
+    assert np.array_equal(cut["residual"][0] == 1, inside)
+    assert np.array_equal(cut["image"][0, 1:6], store.image("full")[0, 1, :, 2:10])
+    assert np.array_equal(cut["image"][0, 0], cut["image"][0, 1])  # the edge is repeated
+    assert np.array_equal(cut["image"][0, 7], cut["image"][0, 5])
+
+
 def test_centres_on_lesions_stay_in_the_patch_after_the_jitter(make_store):
     store = make_store()
     settings = TrainingSettings(batch_size=8, lesion_fraction=1.0, augmentation="off")

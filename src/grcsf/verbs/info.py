@@ -107,7 +107,7 @@ def residual_multiply_adds(mae: MaeBundle, ratios: tuple[float, ...]) -> int:
 
 
 def _count_work(network: torch.nn.Module, *inputs: torch.Tensor | None) -> int:
-    """Multiply-adds of one call, in training mode: evaluation mode fuses attention into kernels torch does not count."""
+    """Multiply-adds of one call, in training mode: evaluation mode fuses attention into uncounted kernels."""
     was_training = network.training
     network.train()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
