@@ -117,12 +117,11 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     assert done.stdout.startswith("Usage: grcsf")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["predict", "--help"]], ids=" ".join)
-def test_help_answers_within_half_a_second(arguments: list[str]) -> None:
+def test_help_answers_within_half_a_second() -> None:
     seconds = []
     for _ in range(3):
         started = time.perf_counter()
-        assert run_help(*arguments).returncode == 0
+        assert run_help("--help").returncode == 0
         seconds.append(time.perf_counter() - started)
     assert min(seconds) < 0.5
 
