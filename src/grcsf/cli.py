@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,8 +26,10 @@ from grcsf.cli_options import (
     SetOption,
     UnlabelledOption,
     WorkersOption,
+    end_with,
     flag_pairs,
     numbers_of,
+    say,
     settings_of,
 )
 
@@ -41,17 +44,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Find lesions in medical images (GRCSF). Research use only; no network access, no telemetry.",
 )
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text.rstrip("\n") + "\n")
-
-
-def _end(failed: Mapping[str, str]) -> None:
-    for name, message in failed.items():
-        sys.stderr.write(f"failed: {name}: {message}\n")
-    if failed:
-        raise typer.Exit(1)
 
 
 @app.command()
@@ -84,10 +76,10 @@ def demo(
         resume=resume,
         overwrite=overwrite,
     )
-    _say(summary_table(result.summary))
+    say(summary_table(result.summary))
     dice = result.summary.labels["lesion"].lesion_cases.mean["dice"]
-    _say(f"Held-out phantom Dice: {dice:.3f} (mean over phantoms with a lesion; phantoms are synthetic images)")
-    _say(f"Masks:  {result.masks}\nReport: {result.report}")
+    say(f"Held-out phantom Dice: {dice:.3f} (mean over phantoms with a lesion; phantoms are synthetic images)")
+    say(f"Masks:  {result.masks}\nReport: {result.report}")
 
 
 @app.command()
@@ -103,7 +95,7 @@ def validate(
     from grcsf.verbs.validate import validate as call
 
     report = call(input, output, tolerance_mm=tolerance_mm, workers=workers, overwrite=overwrite)
-    _say(findings_text(report, input.name))
+    say(findings_text(report, input.name))
     if not report.ok:
         raise typer.Exit(1)
 
@@ -125,7 +117,7 @@ def preprocess(
     from grcsf.verbs.preprocess import preprocess as call
 
     store = call(dataset, output, fold=fold, settings=settings, resume=resume, overwrite=overwrite)
-    _say(f"{len(store.names)} cases in {output}")
+    say(f"{len(store.names)} cases in {output}")
 
 
 @app.command()
@@ -160,7 +152,7 @@ def pretrain(
         resume=resume,
         overwrite=overwrite,
     )
-    _say(f"masked autoencoder of {len(bundle.seen)} images in {output}")
+    say(f"masked autoencoder of {len(bundle.seen)} images in {output}")
 
 
 @app.command()
@@ -181,7 +173,7 @@ def residual(
     from grcsf.verbs.residual import residual as call
 
     call(input, dataset, model, output, fold=fold, settings=settings, device=device)
-    _say(f"residual maps in {output}")
+    say(f"residual maps in {output}")
 
 
 @app.command()
@@ -218,7 +210,7 @@ def train(
         resume=resume,
         overwrite=overwrite,
     )
-    _say(f"model in {output}")
+    say(f"model in {output}")
 
 
 @app.command()
@@ -253,8 +245,8 @@ def predict(
         resume=resume,
         overwrite=overwrite,
     )
-    _say(f"masks in {output}")
-    _end(failed)
+    say(f"masks in {output}")
+    end_with(failed)
 
 
 @app.command()
@@ -282,8 +274,8 @@ def evaluate(
         resume=resume,
         overwrite=overwrite,
     )
-    _say(summary_table(summary))
-    _end(summary.failed)
+    say(summary_table(summary))
+    end_with(summary.failed)
 
 
 @app.command()
@@ -296,7 +288,7 @@ def report(
     """One self-contained HTML page of a run."""
     from grcsf.verbs.report import report as call
 
-    _say(f"report: {call(input, dataset, output, overwrite=overwrite)}")
+    say(f"report: {call(input, dataset, output, overwrite=overwrite)}")
 
 
 @app.command()
@@ -333,9 +325,9 @@ def run(
         overwrite=overwrite,
     )
     for index, summary in result.scores.items():
-        _say(f"fold {index}\n{summary_table(summary)}")
-    _say(f"report: {result.report}")
-    _end(result.failed)
+        say(f"fold {index}\n{summary_table(summary)}")
+    say(f"report: {result.report}")
+    end_with(result.failed)
 
 
 @app.command()
@@ -349,14 +341,14 @@ def info(
     from grcsf.verbs.info import info as call
 
     found = call(model)
-    _say(json.dumps(found.to_json(), indent=1) if json_ else found.to_text())
+    say(json.dumps(found.to_json(), indent=1) if json_ else found.to_text())
 
 
 def _version(show: bool) -> None:
     if show:
         from grcsf import __version__
 
-        _say(f"grcsf {__version__}")
+        say(f"grcsf {__version__}")
         raise typer.Exit(0)
 
 
@@ -383,6 +375,11 @@ def _guarded(call: Callable[[], Any]) -> int:
     except OSError as error:
         name = Path(error.filename).name if isinstance(error.filename, str) else "output"
         sys.stderr.write(f"error: {name}: {error.strerror or error}; check space and rights\n")
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not re.search("out of memory|can't allocate memory", str(error)):
+            raise
+        sys.stderr.write("error: not enough memory; lower batch_size (training, mae, inference) or the patch size\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")

@@ -1,7 +1,9 @@
-"""Flags that several commands share, and what they become. Imports nothing heavy."""
+"""What several commands share: flags, what they become, and how a command ends. Imports nothing heavy."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,8 +27,10 @@ __all__ = [
     "SetOption",
     "UnlabelledOption",
     "WorkersOption",
+    "end_with",
     "flag_pairs",
     "numbers_of",
+    "say",
     "settings_of",
 ]
 
@@ -75,3 +79,16 @@ def numbers_of(text: str | None) -> tuple[float, ...] | None:
     if not all(0 < number < float("inf") for number in numbers) or not numbers:
         raise SettingsError(f"--spacing-mm {text}: expected numbers above 0, such as 1,1")
     return numbers
+
+
+def say(text: str) -> None:
+    """Write to the terminal."""
+    sys.stdout.write(text.rstrip("\n") + "\n")
+
+
+def end_with(failed: Mapping[str, str]) -> None:
+    """Name the cases that failed, if any, and end the command with exit code 1."""
+    for name, message in failed.items():
+        sys.stderr.write(f"failed: {name}: {message}\n")
+    if failed:
+        raise typer.Exit(1)

@@ -242,9 +242,9 @@ def test_a_budget_of_minutes_is_shared_out() -> None:
 
 
 def test_a_budget_ends_the_training(tiny_slices: Path, store: Path, tmp_path: Path) -> None:
-    settings = tiny("network.rcu=false", "training.minutes=0.005", "training.steps=100000")
+    settings = tiny("network.rcu=false", "training.minutes=0.05", "training.steps=100000")
     grcsf.train(store, tiny_slices, tmp_path / "train", settings=settings, device="cpu")
     steps = load_model(tmp_path / "train").provenance["steps"]
-    assert 1 <= steps < 1000
+    assert 1 <= steps < 10000
     rows = (tmp_path / "train" / "history.csv").read_text().splitlines()
     assert float(rows[-1].split(",")[3]) < 0.1 * 2e-3, "the learning rate has come down at the end of the budget"

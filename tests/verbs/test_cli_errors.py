@@ -333,6 +333,37 @@ def test_phantoms_that_cannot_be_made(tmp_path: Path, command_line: Cli) -> None
         refused(command_line("demo", "-o", tmp_path / "out", *flags), 2, flags[0].removeprefix("--"))
 
 
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(), "not enough memory"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 20 GiB"), "not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "batch_size"),
+        (OSError(28, "No space left on device", "/somewhere/secret/model.json"), "model.json: No space left"),
+    ],
+    ids=["numpy", "cuda", "cpu", "disk"],
+)
+def test_a_machine_that_is_too_small(
+    error: Exception, words: str, tmp_path: Path, command_line: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(model: object) -> None:
+        raise error
+
+    monkeypatch.setattr(sys.modules["grcsf.verbs.info"], "info", fail)
+    done = command_line("info", tmp_path)
+    refused(done, 1, words)
+    assert "secret" not in done.err
+
+
+def test_a_fault_of_ours_is_not_hidden(tmp_path: Path, command_line: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(model: object) -> None:
+        raise RuntimeError("a size does not fit")
+
+    monkeypatch.setattr(sys.modules["grcsf.verbs.info"], "info", fail)
+    with pytest.raises(RuntimeError, match="a size does not fit"):
+        command_line("info", tmp_path)
+
+
 def shell(*arguments: object) -> Done:
     command = [sys.executable, "-m", "grcsf", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

@@ -26,9 +26,6 @@ from grcsf.preprocess.store import CaseStore
 
 __all__ = ["PretrainingBatches", "hidden_patch_loss", "mae_window", "pretrain_mae"]
 
-SELECTION_WINDOWS = 32
-"""Windows with fixed masks on which the reconstruction error is watched."""
-
 
 def hidden_patch_loss(
     mae: MaskedAutoencoder,

@@ -23,10 +23,10 @@ _DEMO = (
     "preprocess.dimensions=2d",
     "preprocess.spacing_mm=[2, 2]",
     "mae.steps=1200",
-    "mae.minutes=1.5",
+    "mae.minutes=1.2",
     "network.features=[16, 32, 64, 96]",
     "training.steps=900",
-    "training.minutes=3.5",
+    "training.minutes=4.5",
     "training.learning_rate=0.003",
     "training.steps_per_epoch=50",
 )
