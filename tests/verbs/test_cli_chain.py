@@ -90,5 +90,5 @@ def test_the_demo_has_settings_of_its_own() -> None:
     assert own.preprocess.dimensions == "2d"
     assert own.training.minutes is not None
     assert own.mae.minutes is not None
-    assert own.training.minutes + own.mae.minutes <= 5
+    assert own.training.minutes + own.mae.minutes <= 6  # of the ten that the demo may take
     assert demo_settings(None, list(TINY)).training.steps == 4
