@@ -21,7 +21,7 @@ TITLES = ("phantom", "reference", "prediction", "residual, ratio 0.5", "residual
 
 
 def main(demo: Path, out: Path) -> None:
-    """Take the held-out phantom of median Dice and draw its slice with the largest lesion area."""
+    """Draw the held-out phantom of median Dice: of the slices that cut the brain widely, the one with most lesion."""
     fold = demo / "run" / "fold_0"
     with (fold / "scores" / "cases.csv").open(encoding="utf-8") as stream:
         rows = [row for row in csv.DictReader(stream) if int(row["n_reference"]) > 0]
@@ -35,7 +35,8 @@ def main(demo: Path, out: Path) -> None:
         fold / "validation" / f"{case}_residual-r75.nii.gz",
     )
     volumes = [np.asarray(read_volume(path).array, np.float32) for path in files]
-    index = int(volumes[1].sum(axis=(0, 1)).argmax())
+    brain = (volumes[0] > 0).sum(axis=(0, 1))
+    index = int(np.where(brain >= 0.6 * brain.max(), volumes[1].sum(axis=(0, 1)), -1).argmax())
     slices = [volume[:, :, index].T[::-1] for volume in volumes]
     figure, axes = plt.subplots(1, 5, figsize=(12, 3.2), facecolor="black")
     for axis, title, part in zip(axes, TITLES, slices, strict=True):
