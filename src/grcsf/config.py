@@ -152,10 +152,10 @@ class NetworkSettings(Frozen):
 class TrainingSettings(Frozen):
     """Training of the segmentation network."""
 
-    steps: int = Field(3000, ge=1, description="Optimiser steps.")
+    steps: int = Field(1000, ge=1, description="Optimiser steps.")
     minutes: float | None = Field(None, gt=0, description="Wall-clock budget; ends training before `steps`.")
     batch_size: int = Field(16, ge=1, description="Patches in a batch.")
-    learning_rate: float = Field(2e-3, gt=0, description="Peak learning rate of AdamW (warm-up, cosine).")
+    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of AdamW (warm-up, cosine).")
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay.")
     warmup: float = Field(0.03, ge=0, lt=1, description="Share of the training spent warming up.")
     dice: Literal["sample", "batch"] = Field(
@@ -174,7 +174,7 @@ class TrainingSettings(Frozen):
         0.05, ge=0, lt=0.5, description="Share of the training patients held out to watch training (never the fold)."
     )
     keep: Literal["best", "last"] = Field(
-        "best", description="Which weights are shipped: best selection score (last where nothing is watched), or last."
+        "last", description="Which weights are shipped: the last, or those of the best selection score."
     )
     patience: int = Field(0, ge=0, description="Epochs without improvement before an early stop; 0: off.")
     steps_per_epoch: int = Field(50, ge=1, description="Steps between checkpoints.")
