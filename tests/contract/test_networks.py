@@ -13,6 +13,7 @@ from grcsf.config import NetworkSettings
 from grcsf.fitting.fit import frozen_weights
 from grcsf.nets.blocks import BLOCKS
 from grcsf.nets.network import GrcsfNet
+from grcsf.nets.peers import PEERS
 from grcsf.training.package import plain_backbone
 
 BACKBONES = tuple(BLOCKS)
@@ -122,5 +123,5 @@ def test_plain_backbone_switches_both_units_off():
 
 
 def test_an_unknown_backbone_lists_the_known_ones():
-    with pytest.raises(ValueError, match=" or ".join(f"'{name}'" for name in BACKBONES)):
+    with pytest.raises(ValueError, match=", ".join(f"'{name}'" for name in (*BACKBONES, *PEERS)[:-1])):
         NetworkSettings(backbone="u-net")

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from grcsf.config import NetworkSettings
-from grcsf.nets.blocks import BLOCKS, conv, crop_end, pad_end, transposed_conv
+from grcsf.nets.blocks import BLOCKS, conv, crop_end, pad_end, transposed_conv, whole_steps
 from grcsf.nets.gcu import GlobalCompensationUnit
 from grcsf.nets.rcu import RegionCompensationUnit
 
@@ -67,6 +67,9 @@ class GrcsfNet(nn.Module):
         maps: residual maps given to ``forward``; 0 if there is no RCU.
         map_channels: channels of each map.
     """
+
+    window: tuple[int, ...] | None = None
+    """The only input size that a network takes; ours takes any."""
 
     def __init__(
         self,
@@ -142,7 +145,7 @@ class GrcsfNet(nn.Module):
         """Logits of every head, finest first, each on the image grid divided by its level's stride (rounded up)."""
         self._check(image, residual)
         size = image.shape[2:]
-        padding = self._padding(size)
+        padding = whole_steps(size, self.total_strides[-1])
         features = self._encode(pad_end(image, padding))
         use = pad_end(residual, padding) if residual is not None and self.uses_residual else None
         outputs = self._decode(features, use)
@@ -150,14 +153,6 @@ class GrcsfNet(nn.Module):
             crop_end(head, [-(-edge // step) for edge, step in zip(size, stride, strict=True)])
             for head, stride in zip(outputs, self.total_strides, strict=False)
         ]
-
-    def _padding(self, size: Sequence[int]) -> list[int]:
-        """Voxels to add to each axis: up to whole steps of the deepest level, and two of them for its norms."""
-        deepest = self.total_strides[-1]
-        padding = [(-edge) % stride for edge, stride in zip(size, deepest, strict=True)]
-        if all(edge + more == stride for edge, more, stride in zip(size, padding, deepest, strict=True)):
-            padding[-1] += deepest[-1]
-        return padding
 
     def _encode(self, image: Tensor) -> list[Tensor]:
         features = []
