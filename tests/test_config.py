@@ -155,11 +155,21 @@ def test_a_peer_says_what_to_switch_off(name: str) -> None:
         ("segresnet", "network.features=[12,16]", "multiple of 8, found 12"),
         ("swin-unetr", "network.features=[16,16]", "multiple of 12, found 16"),
         ("unetr", "network.deep_supervision=true", "has one head"),
+        ("dynunet", "network.residual_input=concat", "takes no residual maps"),
     ],
 )
 def test_a_peer_takes_the_widths_it_can(name: str, pair: str, words: str) -> None:
     with pytest.raises(SettingsError, match=f"network: backbone {name}.*{words}"):
         load_settings(None, [f"network.backbone={name}", *OWN_UNITS_OFF, pair])
+
+
+def test_maps_go_in_one_way() -> None:
+    with pytest.raises(SettingsError, match=r"in the place of an RCU; add --set network\.rcu=false$"):
+        load_settings(None, ["network.residual_input=concat"])
+    ways = {("true", "rcu"): True, ("false", "rcu"): False, ("false", "concat"): True}
+    for (rcu, way), used in ways.items():
+        found = load_settings(None, [f"network.rcu={rcu}", f"network.residual_input={way}"])
+        assert found.network.uses_residual is used
 
 
 def test_all_misfits_are_named_at_once() -> None:

@@ -118,6 +118,13 @@ class ResidualSettings(Frozen):
     overlap: float = Field(
         0.25, ge=0, lt=1, description="Overlap of neighbouring windows where an image needs several."
     )
+    smoothing_voxels: float = Field(
+        0.0, ge=0, description="Standard deviation of a Gaussian that smooths the maps; within slices in 2-D; 0: off."
+    )
+    source: Literal["own", "shuffled"] = Field(
+        "own",
+        description="own: a case's maps are its own; shuffled: those of another case (a control, how-to/controls).",
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> ResidualSettings:
@@ -139,6 +146,9 @@ class NetworkSettings(Frozen):
     )
     gcu: Literal["off", "lost", "kept", "difference"] = Field("lost", description="Global Compensation Unit form.")
     rcu: bool = Field(True, description="Region Compensation Unit on or off.")
+    residual_input: Literal["rcu", "concat"] = Field(
+        "rcu", description="concat: maps as further channels of the image (a control; needs `rcu: false`)."
+    )
     rcu_levels: tuple[int, ...] = Field((1, 2), description="Decoder levels (0 = finest) that carry an RCU.")
     rcu_patch: int = Field(8, ge=1, description="Edge of a patch of the RCU in voxels of the input grid.")
     rcu_dim: int = Field(64, ge=8, description="Width of the cross-attention.")
@@ -156,12 +166,19 @@ class NetworkSettings(Frozen):
         """Whether the backbone is a network of others, which takes none of our units."""
         return self.backbone in get_args(PeerName)
 
+    @property
+    def uses_residual(self) -> bool:
+        """Whether residual maps go into the network, by an RCU or as channels."""
+        return self.rcu or self.residual_input == "concat"
+
     @model_validator(mode="after")
     def _fits_together(self) -> NetworkSettings:
         _refuse_below_one("features", self.features)
         if self.is_peer:
             _refuse_peer_misfit(self)
             return self
+        if self.rcu and self.residual_input == "concat":
+            raise ValueError("residual_input concat stands in the place of an RCU; add --set network.rcu=false")
         wrong = [level for level in self.rcu_levels if not 0 <= level < len(self.features) - 1]
         if wrong:
             raise ValueError(f"rcu_levels {wrong}: decoder levels go from 0 to {len(self.features) - 2}")
@@ -177,6 +194,8 @@ def _refuse_peer_misfit(network: NetworkSettings) -> None:
     ]
     if missing:
         raise ValueError(f"backbone {name} is a peer that takes none of our units; add {' '.join(missing)}")
+    if network.residual_input != "rcu":
+        raise ValueError(f"backbone {name} is a peer that takes no residual maps; expected residual_input rcu")
     if name.startswith("basic-unet") and levels != 5:
         raise ValueError(f"backbone {name} has five levels; expected five features, found {list(network.features)}")
     if name == "dynunet" and levels < 3:
@@ -203,6 +222,11 @@ class TrainingSettings(Frozen):
     focal_weight: float = Field(1.0, ge=0, description="Weight of the focal loss beside Dice.")
     focal_gamma: float = Field(2.0, ge=0, description="Focusing exponent of the focal loss.")
     lesion_fraction: float = Field(0.5, ge=0, le=1, description="Share of a batch that is centred on a lesion.")
+    lesion_sampling: Literal["size", "case"] = Field(
+        "size",
+        description="How those centres are drawn: size: each present size class (factor 4) as likely as any other; "
+        "case: each case with a lesion as likely as any other, then a lesion by its share of the case's lesion voxels.",
+    )
     augmentation: Literal["off", "light", "full"] = Field("full", description="Augmentation strength.")
     ema_decay: float = Field(0.99, ge=0, lt=1, description="Decay of the averaged weights that are shipped; 0: off.")
     gradient_clip: float = Field(1.0, gt=0, description="Gradient norm limit.")

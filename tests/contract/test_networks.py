@@ -117,9 +117,10 @@ def test_units_change_the_output_once_they_have_learned(dims):
 
 
 def test_plain_backbone_switches_both_units_off():
-    settings = plain_backbone(NetworkSettings())
-    assert (settings.gcu, settings.rcu) == ("off", False)
-    assert settings.features == NetworkSettings().features
+    for before in (NetworkSettings(), NetworkSettings(rcu=False, residual_input="concat")):
+        settings = plain_backbone(before)
+        assert (settings.gcu, settings.uses_residual) == ("off", False)
+        assert settings.features == before.features
 
 
 def test_an_unknown_backbone_lists_the_known_ones():

@@ -100,6 +100,24 @@ def test_wrong_inputs_are_refused():
         network(torch.zeros(1, 1, 8, 8), torch.zeros(1, 2, 8, 8))
 
 
+def test_maps_beside_the_image_are_further_channels_and_nothing_else():
+    beside = NetworkSettings(features=(2, 3, 4), rcu=False, rcu_levels=(0,), residual_input="concat")
+    plain = NetworkSettings(features=(2, 3, 4), rcu=False, rcu_levels=(0,))
+    networks = []
+    for settings_of, channels, maps in ((beside, 1, 2), (plain, 7, 0)):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            networks.append(GrcsfNet(settings_of, channels, 1, [(2, 2), (2, 2)], maps=maps, map_channels=3).eval())
+    image, maps = torch.randn(2, 1, 9, 14), torch.randn(2, 6, 9, 14)
+    with torch.no_grad():
+        assert torch.equal(networks[0](image, maps), networks[1](torch.cat([image, maps], dim=1)))
+    assert networks[0].uses_residual
+    assert (networks[0].in_channels, len(networks[0].rcu)) == (1, 0)
+    with pytest.raises(ValueError, match="needs 2 residual maps; got none"):
+        networks[0](image)
+    assert not GrcsfNet(beside, 1, 1, [(2, 2), (2, 2)]).uses_residual  # nobody makes maps
+
+
 def test_dropout_acts_in_training_only():
     network = GrcsfNet(TINY.model_copy(update={"dropout": 0.5}), 1, 1, [(2, 2), (2, 2)])
     image = torch.randn(1, 1, 16, 16)

@@ -26,7 +26,7 @@ class LesionModel:
         network: in evaluation mode.
         plan: preprocessing plan.
         settings: all settings of its training.
-        mae: the masked autoencoder of its residual maps; none without an RCU.
+        mae: the masked autoencoder of its residual maps; none for a network without them.
         provenance: fold, training cases, scores; JSON-able.
     """
 
@@ -48,7 +48,7 @@ def build_network(plan: Plan, settings: Settings, mae: MaeBundle | None) -> Lesi
     strides = level_strides(plan.patch_size, spacing[-plan.spatial_dims :], len(settings.network.features))
     if settings.network.is_peer:
         return build_peer(settings.network, PeerShape(in_channels, len(plan.labels) - 1, strides, plan.patch_size))
-    maps = len(map_ratios(settings.residual, mae)) if mae and settings.network.rcu else 0
+    maps = len(map_ratios(settings.residual, mae)) if mae and settings.network.uses_residual else 0
     return GrcsfNet(
         settings.network,
         in_channels,
@@ -97,5 +97,5 @@ def load_model(folder: Path) -> LesionModel:
 
 
 def plain_backbone(settings: NetworkSettings) -> NetworkSettings:
-    """The same backbone with both units off."""
-    return settings.model_copy(update={"gcu": "off", "rcu": False})
+    """The same backbone with both units off, fed with the image alone."""
+    return settings.model_copy(update={"gcu": "off", "rcu": False, "residual_input": "rcu"})
