@@ -177,6 +177,15 @@ def test_a_model_of_shuffled_maps_takes_those_of_the_other_case(make_plan, make_
     strange = predictor.predict(one, other)
     assert strange.probabilities.shape == own.probabilities.shape
     assert not np.array_equal(strange.probabilities, own.probabilities)
+    cut = [
+        dataclasses.replace(
+            volume,
+            array=volume.array[2:-5],
+            geometry=dataclasses.replace(volume.geometry, shape=volume.array[2:-5].shape),
+        )
+        for volume in other
+    ]
+    assert predictor.predict(one, cut).mask.shape == one[0].array.shape  # maps of another grid
     with pytest.raises(ModelError, match="needs another case"):
         predictor.predict(one)
 
