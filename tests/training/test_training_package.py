@@ -8,9 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from grcsf.errors import ModelError
+from grcsf.config import NetworkSettings
+from grcsf.errors import ModelError, SettingsError
 from grcsf.fitting.weights import write_model
+from grcsf.nets.peers import PEERS
 from grcsf.training.package import LesionModel, build_network, load_model, save_model
+from grcsf.verbs.info import info
 
 
 @pytest.fixture
@@ -99,3 +102,33 @@ def test_thick_slices_decide_the_strides(make_store, settings):
     network = build_network(plan, settings, None)
     assert network.strides == ((1, 2, 2), (2, 2, 2))
     assert network.total_strides[-1] == (2, 4, 4)
+
+
+def peer_settings(settings, name):
+    widths = (24, 8, 8, 8, 8)
+    network = NetworkSettings(backbone=name, features=widths, gcu="off", rcu=False, deep_supervision=name == "dynunet")
+    return settings.model_copy(update={"network": network})
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_peer_is_saved_loaded_and_described(make_store, settings, tmp_path, name):
+    plan = make_store().plan
+    chosen = peer_settings(settings, name)
+    network = build_network(plan, chosen, None).eval()
+    save_model(tmp_path, LesionModel(network, plan, chosen, None, {"fold": 0}))
+    loaded = load_model(tmp_path).network
+    image = torch.randn(2, 1, 9, 7)
+    with torch.no_grad():
+        assert torch.equal(loaded(image), network(image))
+    found = info(tmp_path)
+    assert found.levels == ()
+    assert found.parameters["all"] == found.parameters["backbone"] == sum(p.numel() for p in network.parameters())
+    assert found.multiply_adds["network"] > 0
+    assert "receptive" not in found.to_text()
+
+
+@pytest.mark.parametrize("name", ["swin-unetr", "unetr"])
+def test_a_transformer_without_einops_names_the_extra(make_store, settings, monkeypatch, name):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(SettingsError, match=rf"network\.backbone={name} needs the package einops: .*grcsf\[peers\]"):
+        build_network(make_store().plan, peer_settings(settings, name), None)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from grcsf.arrays import FloatArray
@@ -38,7 +39,7 @@ def case_residual(
     Args:
         mae: the networks.
         image: ``(C, D, H, W)``, normalised; with a 2-D network D counts slices.
-        settings: kind and ratios.
+        settings: kind, ratios and smoothing.
         seed: seed of the visible sets; the same seed gives the same maps.
         device: torch device.
 
@@ -55,7 +56,15 @@ def case_residual(
         parts.append(torch.cat(batches))
     maps = torch.cat(parts, dim=1)
     maps = maps.transpose(0, 1) if mae.spatial_dims == 2 else maps[0]
-    return np.ascontiguousarray(maps.numpy())
+    return _smoothed(np.ascontiguousarray(maps.numpy()), settings.smoothing_voxels, mae.spatial_dims)
+
+
+def _smoothed(maps: FloatArray, sigma_voxels: float, spatial_dims: int) -> FloatArray:
+    """Gaussian over the axes of a slice or volume; the edge is repeated beyond the image."""
+    if not sigma_voxels:
+        return maps
+    sigma = (0.0,) * (4 - spatial_dims) + (sigma_voxels,) * spatial_dims
+    return np.asarray(ndimage.gaussian_filter(maps, sigma, mode="nearest"), dtype=np.float32)
 
 
 @torch.inference_mode()

@@ -11,6 +11,7 @@ from grcsf.fitting.fit import frozen_weights
 from grcsf.fitting.weights import read_model, understood, write_model
 from grcsf.mae.bundle import MaeBundle, restore_mae
 from grcsf.nets.network import GrcsfNet, level_strides
+from grcsf.nets.peers import LesionNetwork, PeerShape, build_peer
 from grcsf.preprocess.plan import Plan
 from grcsf.residual.compute import map_channels, map_ratios
 
@@ -25,23 +26,29 @@ class LesionModel:
         network: in evaluation mode.
         plan: preprocessing plan.
         settings: all settings of its training.
-        mae: the masked autoencoder of its residual maps; none without an RCU.
+        mae: the masked autoencoder of its residual maps; none for a network without them.
         provenance: fold, training cases, scores; JSON-able.
     """
 
-    network: GrcsfNet
+    network: LesionNetwork
     plan: Plan
     settings: Settings
     mae: MaeBundle | None
     provenance: dict[str, Any]
 
 
-def build_network(plan: Plan, settings: Settings, mae: MaeBundle | None) -> GrcsfNet:
-    """Network for a plan; its maps are those of ``mae`` under the residual settings."""
+def build_network(plan: Plan, settings: Settings, mae: MaeBundle | None) -> LesionNetwork:
+    """Network for a plan; its maps are those of ``mae`` under the residual settings.
+
+    Raises:
+        SettingsError: a peer whose package is not installed.
+    """
     in_channels = len(plan.channels) * (2 * plan.context + 1 if plan.spatial_dims == 2 else 1)
     spacing = [1.0 if value is None else value for value in plan.spacing_mm]
     strides = level_strides(plan.patch_size, spacing[-plan.spatial_dims :], len(settings.network.features))
-    maps = len(map_ratios(settings.residual, mae)) if mae and settings.network.rcu else 0
+    if settings.network.is_peer:
+        return build_peer(settings.network, PeerShape(in_channels, len(plan.labels) - 1, strides, plan.patch_size))
+    maps = len(map_ratios(settings.residual, mae)) if mae and settings.network.uses_residual else 0
     return GrcsfNet(
         settings.network,
         in_channels,
@@ -90,5 +97,5 @@ def load_model(folder: Path) -> LesionModel:
 
 
 def plain_backbone(settings: NetworkSettings) -> NetworkSettings:
-    """The same backbone with both units off."""
-    return settings.model_copy(update={"gcu": "off", "rcu": False})
+    """The same backbone with both units off, fed with the image alone."""
+    return settings.model_copy(update={"gcu": "off", "rcu": False, "residual_input": "rcu"})

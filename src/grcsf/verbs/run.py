@@ -49,7 +49,7 @@ def budget_settings(settings: Settings, minutes: float) -> Settings:
     Raises:
         SettingsError: not above 0.
     """
-    share = 0.25 if settings.network.rcu else 0.0
+    share = 0.25 if settings.network.uses_residual else 0.0
     pairs = [f"training.minutes={(1 - share) * minutes}", *([f"mae.minutes={share * minutes}"] if share else [])]
     return load_settings(None, pairs, base=settings)
 
@@ -163,7 +163,7 @@ class _Stages:
             device=self.device,
             spacing_mm=self.data.spacing_mm,
             save_probabilities=self.save_probabilities,
-            save_residuals=self.settings.network.rcu,
+            save_residuals=self.settings.network.uses_residual,
             resume=self.resume,
             overwrite=self.overwrite,
         )
@@ -177,7 +177,7 @@ class _Stages:
 
     def _train(self, fold: int, here: Path) -> None:
         store, root = self.out / "preprocessed", self.data.root
-        mae = here / "mae" if self.settings.network.rcu else None
+        mae = here / "mae" if self.settings.network.uses_residual else None
         if mae is not None:
             pretrain(
                 store,
