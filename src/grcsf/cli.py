@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from grcsf.cli_benchmark import benchmark
 from grcsf.cli_options import (
     ConfigOption,
     DataOption,
@@ -265,15 +266,8 @@ def evaluate(
     from grcsf.evaluation.table import summary_table
     from grcsf.verbs.evaluate import evaluate as call
 
-    summary = call(
-        reference,
-        input,
-        output,
-        settings=settings,
-        spacing_mm=numbers_of(spacing_mm),
-        resume=resume,
-        overwrite=overwrite,
-    )
+    spacing = numbers_of(spacing_mm)
+    summary = call(reference, input, output, settings=settings, spacing_mm=spacing, resume=resume, overwrite=overwrite)
     say(summary_table(summary))
     end_with(summary.failed)
 
@@ -342,6 +336,9 @@ def info(
 
     found = call(model)
     say(json.dumps(found.to_json(), indent=1) if json_ else found.to_text())
+
+
+app.command()(benchmark)
 
 
 def _version(show: bool) -> None:

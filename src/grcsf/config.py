@@ -27,6 +27,7 @@ __all__ = [
     "Settings",
     "TrainingSettings",
     "load_settings",
+    "read_yaml",
 ]
 
 ResidualKind = Literal["signed", "absolute", "cosine"]
@@ -226,7 +227,7 @@ def load_settings(path: Path | None = None, overrides: Iterable[str] = (), base:
     """
     tree: dict[str, Any] = base.model_dump(mode="json") if base else {}
     if path is not None:
-        _merge(tree, _read_yaml(path), str(path))
+        _merge(tree, read_yaml(path), str(path))
     for pair in overrides:
         key, separator, text = pair.partition("=")
         if not separator:
@@ -265,7 +266,12 @@ def _parse_value(key: str, text: str) -> Any:
         raise SettingsError(f"--set {key}: {text!r} is not a YAML value") from None
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file, ``off`` and ``on`` read as words; empty for an empty file.
+
+    Raises:
+        SettingsError: a file that cannot be read, is no YAML, or holds something else.
+    """
     try:
         tree = _load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
