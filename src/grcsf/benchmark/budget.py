@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from grcsf.benchmark.spec import BudgetRule, settings_need_maps
 from grcsf.config import Settings, load_settings
@@ -28,7 +27,7 @@ from grcsf.preprocess.plan import Plan
 from grcsf.preprocess.store import CaseStore
 from grcsf.residual.compute import map_ratios, window_starts
 from grcsf.training.package import build_network
-from grcsf.verbs.info import multiply_adds, residual_multiply_adds
+from grcsf.verbs.info import count_work, multiply_adds, residual_multiply_adds
 
 __all__ = [
     "BACKWARD_AND_FORWARD",
@@ -216,12 +215,10 @@ def _mae_forward(mae: MaeBundle) -> int:
     image = torch.zeros(1, mae.in_channels, *mae.window)
     counts = []
     for ratio in mae.settings.ratios:
-        network = mae.network(ratio).train()
+        network = mae.network(ratio)
         patches = math.prod(edge // network.patch for edge in mae.window)
         visible = torch.arange(visible_count(patches, ratio))[None]
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            network(image, visible)
-        counts.append(int(counter.get_total_flops()) // 2)
+        counts.append(count_work(network, image, visible))
     return round(sum(counts) / len(counts))
 
 

@@ -46,7 +46,8 @@ class RunScores:
     Attributes:
         cell: which run.
         rows: scores by case and label.
-        lesions: rows of ``lesions.csv``, as text by column; empty where scoring wrote none.
+        lesions: lesions of the references, one row each: ``size``, ``detected`` (1 or 0), ``contrast``; empty where
+            scoring wrote none.
         subjects: subject of each case.
         spatial_dims: 2 (sizes in mm2) or 3 (ml).
         when_empty: policy for cases with both masks empty.
@@ -56,7 +57,7 @@ class RunScores:
 
     cell: Cell
     rows: tuple[CaseRow, ...]
-    lesions: tuple[Mapping[str, str], ...]
+    lesions: tuple[CaseRow, ...]
     subjects: Mapping[str, str]
     spatial_dims: int
     when_empty: str
@@ -77,11 +78,10 @@ def read_run(folder: Path, cell: Cell) -> RunScores:
     for row in _rows(scores / "cases.csv"):
         values = {key: _number(value) for key, value in row.items() if key not in _WORDS}
         rows.append(CaseRow(row["case"], subjects.get(row["case"], row["case"]), row["label"], values))
-    lesions = scores / "lesions.csv"
     return RunScores(
         cell=cell,
         rows=tuple(rows),
-        lesions=tuple(_rows(lesions)) if lesions.is_file() else (),
+        lesions=tuple(_lesions(scores / "lesions.csv", subjects)),
         subjects=subjects,
         spatial_dims=int(summary["spatial_dims"]),
         when_empty=str(summary["when_empty"]),
@@ -107,6 +107,17 @@ def write_long(path: Path, runs: Sequence[RunScores]) -> None:
             for row in run.rows:
                 numbers = (f"{row.values.get(key, math.nan):.7g}" for key in columns)
                 writer.writerow([*asdict(run.cell).values(), row.case, row.subject, row.label, *numbers])
+
+
+def _lesions(path: Path, subjects: Mapping[str, str]) -> Iterator[CaseRow]:
+    """Lesions of the references; an older scoring wrote no such file."""
+    if not path.is_file():
+        return
+    for row in _rows(path):
+        if row.get("source") == "reference":
+            found = float(row.get("detected", "").lower() in ("1", "true", "yes"))
+            values = {"detected": found, "size": _number(row.get("size")), "contrast": _number(row.get("contrast"))}
+            yield CaseRow(row["case"], subjects.get(row["case"], row["case"]), row["label"], values)
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:

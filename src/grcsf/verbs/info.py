@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from grcsf.errors import ModelError
@@ -19,7 +20,7 @@ from grcsf.nets.receptive import Level, receptive_fields
 from grcsf.residual.compute import map_ratios
 from grcsf.training.package import LesionModel, load_model
 
-__all__ = ["ModelInfo", "info", "multiply_adds", "residual_multiply_adds"]
+__all__ = ["ModelInfo", "count_work", "info", "multiply_adds", "residual_multiply_adds"]
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def multiply_adds(network: GrcsfNet, patch_size: tuple[int, ...]) -> int:
     """Multiply-adds of one forward pass on one patch, as torch counts them (convolutions, matrix products)."""
     image = torch.zeros(1, network.in_channels, *patch_size)
     maps = torch.zeros(1, network.maps * network.map_channels, *patch_size) if network.uses_residual else None
-    return _count_work(network, image, maps)
+    return count_work(network, image, maps)
 
 
 def residual_multiply_adds(mae: MaeBundle, ratios: tuple[float, ...]) -> int:
@@ -102,15 +103,18 @@ def residual_multiply_adds(mae: MaeBundle, ratios: tuple[float, ...]) -> int:
         patches = math.prod(edge // network.patch for edge in mae.window)
         sets = round(1 / (1 - ratio))
         visible = torch.arange(patches)[None, : patches // sets]
-        total += sets * _count_work(network, image, visible)
+        total += sets * count_work(network, image, visible)
     return total
 
 
-def _count_work(network: torch.nn.Module, *inputs: torch.Tensor | None) -> int:
-    """Multiply-adds of one call, in training mode: evaluation mode fuses attention into uncounted kernels."""
+def count_work(network: torch.nn.Module, *inputs: torch.Tensor | None) -> int:
+    """Multiply-adds of one call, as torch counts them (convolutions, matrix products, attention among them).
+
+    In training mode and with plain attention, for fused attention kernels are not counted.
+    """
     was_training = network.training
     network.train()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():
         network(*inputs)
     network.train(was_training)
     return int(counter.get_total_flops()) // 2
