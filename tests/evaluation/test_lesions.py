@@ -12,7 +12,7 @@ from monai.metrics.panoptic_quality import compute_panoptic_quality
 from scipy import ndimage
 
 from grcsf.errors import GridMismatch, SettingsError
-from grcsf.evaluation.contrast import contrast_stratum, image_foreground
+from grcsf.evaluation.contrast import image_foreground
 from grcsf.evaluation.lesions import LESION_SCORES, score_lesions
 from grcsf.evaluation.overlap import dice, precision, recall
 from grcsf.evaluation.presets import PRESETS, LesionPreset
@@ -173,7 +173,6 @@ def test_contrast_is_the_ratio_to_the_tissue_around():
     image[18:22, 25:27] = 50
     scores = score_lesions(reference, np.zeros_like(reference), ONE_MM, image=image)
     assert [lesion.contrast for lesion in scores.lesions] == [1.5, 0.5]
-    assert [contrast_stratum(lesion.contrast) for lesion in scores.lesions] == ["high", "high"]
 
 
 def test_the_ring_has_a_radius_in_mm_and_stays_in_the_foreground():
@@ -204,7 +203,6 @@ def test_contrast_without_meaning_is_nan():
     reference = boxes((8, 10, 8, 10))
     image = np.where(reference, -100.0, 50.0)  # Hounsfield units have no true zero
     assert math.isnan(score_lesions(reference, reference, ONE_MM, image=image).lesions[0].contrast)
-    assert contrast_stratum(math.nan) == "unknown"
 
 
 def test_foreground_of_a_volume_with_slices_along_the_last_axis():

@@ -8,15 +8,13 @@ import numpy as np
 from scipy import ndimage
 
 from grcsf.arrays import AnyArray, BoolArray, IntArray
+from grcsf.evaluation.strata import contrast_stratum
 from grcsf.preprocess.foreground import find_foreground
 
-__all__ = ["CONTRAST_LIMITS", "RING_MM", "contrast_stratum", "image_foreground", "ring_contrast"]
+__all__ = ["RING_MM", "contrast_stratum", "image_foreground", "ring_contrast"]
 
 RING_MM = 6.0
 """How far the ring reaches from the lesion: three voxels at 2 mm, well inside the tissue around; own choice."""
-
-CONTRAST_LIMITS = (1.1, 1.3)
-"""End of the low and start of the high contrasts, of the ratio or its inverse (dark lesions); own choice."""
 
 
 def ring_contrast(
@@ -74,18 +72,6 @@ def image_foreground(image: AnyArray, spacing_mm: tuple[float, ...]) -> BoolArra
     axis = max(range(3), key=lambda index: (spacing_mm[index], index))
     foreground: BoolArray = np.moveaxis(find_foreground(np.moveaxis(values, axis, 0)), 0, axis)
     return foreground
-
-
-def contrast_stratum(contrast: float) -> str:
-    """``low``, ``middle``, ``high`` or ``unknown`` (nan); a ratio and its inverse are the same contrast.
-
-    >>> contrast_stratum(0.5) == contrast_stratum(2.0) == "high"
-    True
-    """
-    if math.isnan(contrast):
-        return "unknown"
-    strength = max(contrast, 1 / contrast)
-    return "low" if strength < CONTRAST_LIMITS[0] else "middle" if strength <= CONTRAST_LIMITS[1] else "high"
 
 
 def _ratio(image: AnyArray, inside: BoolArray, ring: BoolArray) -> float:
