@@ -79,7 +79,7 @@ def __getattr__(name: str) -> Any:
 
 
 class _Package(ModuleType):
-    """Keeps the verbs ``benchmark``, ``preprocess``, ``residual`` and ``report`` when the folders of these names are imported.
+    """Keeps the verbs that share their names with folders (``preprocess``, ...) when those folders are imported.
 
     Importing a folder would put it in the place of the function; ``from grcsf.report.page import ...`` needs no
     attribute, for imports look a folder up by its full name.

@@ -198,6 +198,11 @@ class EvaluationSettings(Frozen):
     when_empty: Literal["skip", "one", "zero"] = Field(
         "skip", description="Score of a case whose reference and prediction are both empty; skip leaves it out."
     )
+    preset: str = Field(
+        "any-overlap",
+        description="Rules of lesion-wise scores: any-overlap, atlas2022, isles2022, orcascore, panoptica-iou0.5, "
+        "or the path of a YAML file of your own.",
+    )
 
 
 class Settings(Frozen):

@@ -59,7 +59,7 @@ def test_steps_are_what_pretraining_and_maps_leave() -> None:
 
 
 def test_a_budget_too_small_for_pretraining_is_refused() -> None:
-    with pytest.raises(SettingsError, match="459 training multiply-adds leaves no step .* pre-training takes 300"):
+    with pytest.raises(SettingsError, match=r"459 training multiply-adds leaves no step .* pre-training takes 300"):
         steps_within(459, COSTS)
 
 
@@ -142,5 +142,5 @@ def test_an_entry_gets_the_parameters_of_the_reference() -> None:
     plain = tiny("network.features=[8, 8, 16]", "network.gcu=off", "network.rcu=false")
     found = costs(with_equal_parameters(plain, plan(), reference.parameters))
     assert abs(math.log(found.parameters / reference.parameters)) < math.log(1.2)
-    with pytest.raises(SettingsError, match="no widths like .8, 8, 16. give about 100,000,000 parameters"):
+    with pytest.raises(SettingsError, match=r"no widths like .8, 8, 16. give about 100,000,000 parameters"):
         with_equal_parameters(plain, plan(), 10**8)

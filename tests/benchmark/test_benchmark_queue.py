@@ -62,7 +62,7 @@ def test_a_mask_that_is_missing_fails_the_run(write_spec: WriteSpec, tmp_path: P
 
 def test_a_run_made_in_another_way_is_refused(write_spec: WriteSpec, tmp_path: Path) -> None:
     run(write_spec(fake_entry("exact")), tmp_path / "out")
-    with pytest.raises(OutputError, match="exact_squares_f0_s0_l100: was run in another way .command"):
+    with pytest.raises(OutputError, match=r"exact_squares_f0_s0_l100: was run in another way .command"):
         run(write_spec(fake_entry("exact", shift=2)), tmp_path / "out")
 
 

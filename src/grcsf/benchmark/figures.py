@@ -1,4 +1,4 @@
-"""Figures of a benchmark: a forest plot of intervals, and scores by lesion size; the same bytes for the same numbers."""
+"""Figures of a benchmark: a forest plot of intervals, and scores by lesion size; same numbers, same bytes."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def write_figure(path: Path, figure: Figure) -> str:
     with atomic_path(path.with_name(f"{path.name}.svg")) as partial:
         partial.write_text(stream.getvalue(), encoding="utf-8")
     with atomic_path(path.with_name(f"{path.name}.png")) as partial:
-        FigureCanvasAgg(figure).print_png(partial, metadata={"Software": None})
+        FigureCanvasAgg(figure).print_png(partial, metadata={"Software": None})  # type: ignore[no-untyped-call]
     text = stream.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r'\bid="', f'id="{path.name}-', text)

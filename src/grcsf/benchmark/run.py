@@ -16,7 +16,7 @@ __all__ = ["BenchmarkResult", "benchmark", "queue_text"]
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """What a benchmark left: failed runs with their messages, runs not done, and the page of tables (none yet: none)."""
+    """What a benchmark left: failed runs with their messages, runs that are not done, the page of tables, if any."""
 
     failed: dict[str, str]
     not_done: tuple[str, ...]

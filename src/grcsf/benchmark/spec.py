@@ -1,4 +1,4 @@
-"""What a benchmark compares, read from a YAML file: data sets, entries, folds, seeds, label fractions and the budget."""
+"""What a benchmark compares, read from a YAML file: data sets, entries, folds, seeds, label fractions, budget."""
 
 from __future__ import annotations
 

@@ -16,9 +16,8 @@ import numpy as np
 from grcsf.benchmark.costs import Costs, costs_of
 from grcsf.benchmark.scores import CaseRow, RunScores
 from grcsf.benchmark.spec import Benchmark
-from grcsf.evaluation.contrast import contrast_stratum
 from grcsf.evaluation.statistics import Interval, SeedSpread, bootstrap_mean, holm, paired_difference, spread
-from grcsf.evaluation.summary import SIZE_LIMITS
+from grcsf.evaluation.strata import CONTRAST_STRATA, contrast_stratum, size_strata, size_stratum
 
 __all__ = ["Difference", "EntryNumbers", "Group", "Measure", "SeedRow", "make_groups", "subject_values"]
 
@@ -26,7 +25,6 @@ OVERLAP = ("dice", "iou", "f1", "precision", "recall")
 LESION_WISE = ("lesion_f1", "lesion_precision", "lesion_recall")
 FALSE_ALARMS = "false_alarms"
 FOUND = "lesions_found"
-CONTRAST_STRATA = ("low", "middle", "high")
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class Difference:
     low: float
     high: float
     n: int
-    effect: float
+    effect_size: float
     p_value: float
     p_holm: float
 
@@ -145,28 +143,17 @@ def measures_of(runs: Sequence[RunScores]) -> list[Measure]:
         for key in (*OVERLAP, *LESION_WISE)
         if key in known
     ]
-    strata = size_strata(runs[0].spatial_dims)
-    for index, (name, (low, high)) in enumerate(strata.items()):
+    dims = runs[0].spatial_dims
+    for index, name in enumerate(size_strata(dims)):
         for key in ("dice", "recall", "lesion_recall"):
             if key in known:
-                found.append(Measure(f"{key}@{name}", _reader(key), _between(low, high), index == 0))
+                found.append(Measure(f"{key}@{name}", _reader(key), _of_size(name, dims), index == 0))
     for name in CONTRAST_STRATA if any(run.lesions for run in runs) else ():
         found.append(Measure(f"{FOUND}@{name} contrast", _reader("detected"), _of_contrast(name), False, "lesions"))
     alarm = Measure(
         FALSE_ALARMS, lambda row: float(row.values["n_prediction"] > 0), lambda row: not row.has_lesion, True
     )
     return [*found, alarm]
-
-
-def size_strata(spatial_dims: int) -> dict[str, tuple[float, float]]:
-    """Names of the size classes with their limits: from (the last one: above) and up to."""
-    unit, low, high = SIZE_LIMITS[spatial_dims]
-    beyond = math.nextafter(high, math.inf)
-    return {
-        f"below {low:g} {unit}": (0.0, low),
-        f"{low:g} to {high:g} {unit}": (low, beyond),
-        f"above {high:g} {unit}": (beyond, math.inf),
-    }
 
 
 def _names(spec: Benchmark) -> list[str]:
@@ -177,8 +164,8 @@ def _reader(key: str) -> Callable[[CaseRow], float]:
     return lambda row: row.values.get(key, math.nan)
 
 
-def _between(low: float, high: float) -> Callable[[CaseRow], bool]:
-    return lambda row: row.has_lesion and low <= row.size < high
+def _of_size(name: str, spatial_dims: int) -> Callable[[CaseRow], bool]:
+    return lambda row: row.has_lesion and size_stratum(row.size, spatial_dims) == name
 
 
 def _of_contrast(name: str) -> Callable[[CaseRow], bool]:
@@ -209,7 +196,7 @@ def _group(
         label=label,
         fraction=cell.fraction,
         times=cell.times,
-        strata=tuple(size_strata(every[0].spatial_dims)),
+        strata=size_strata(every[0].spatial_dims),
         when_empty=every[0].when_empty,
         entries=tuple(entries),
         seeds=tuple(_seed_rows(spec, every, label, measures)),
@@ -237,7 +224,7 @@ def _differences(
         corrected = holm([test.p_value for test in tested.values()]) if tested else []
         for (name, test), p_holm in zip(tested.items(), corrected, strict=True):
             found[name][measure.key] = Difference(
-                test.mean, test.low, test.high, test.n, test.effect, test.p_value, p_holm
+                test.mean, test.low, test.high, test.n, test.effect_size, test.p_value, p_holm
             )
     return found
 

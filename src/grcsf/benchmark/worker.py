@@ -141,6 +141,7 @@ def _score(job: Job) -> None:
         out / "validation",
         out / "scores",
         cases=names,
+        images=Path(job["dataset"]) / "imagesTr",
         settings=_settings(job, budget=False),
         overwrite=True,
     )

@@ -16,7 +16,8 @@ from markupsafe import Markup
 from grcsf.benchmark.figures import forest_figure, strata_figure, write_figure
 from grcsf.benchmark.scores import read_runs, write_long
 from grcsf.benchmark.spec import Benchmark
-from grcsf.benchmark.tables import CONTRAST_STRATA, FALSE_ALARMS, FOUND, LESION_WISE, OVERLAP, Group, make_groups
+from grcsf.benchmark.tables import FALSE_ALARMS, FOUND, LESION_WISE, OVERLAP, Group, make_groups
+from grcsf.evaluation.strata import CONTRAST_STRATA
 from grcsf.io.files import atomic_path, make_folder, write_json
 
 __all__ = ["Table", "group_tables", "write_tables"]
@@ -41,7 +42,7 @@ class Table:
 
 
 def write_tables(spec: Benchmark, out: Path) -> Path:
-    """Write ``scores.csv`` and ``tables/``: ``tables.md``, ``tables.csv``, ``tables.json``, ``index.html``, ``figures/``.
+    """Write ``tables/``: ``scores.csv``, ``tables.md``, ``tables.csv``, ``tables.json``, ``index.html``, ``figures/``.
 
     Args:
         spec: the benchmark.
@@ -155,14 +156,14 @@ def _cost_table(group: Group) -> Table:
                 f"{c.cases / max(entry.runs, 1):.0f}",
             )
         )
-    header = ("entry", "parameters (+ MAE)", "multiply-adds forward", "multiply-adds training", "steps")
-    header += ("training s wall / CPU", "training MB", "prediction s wall / CPU", "prediction MB", "cases")
+    sizes = ("entry", "parameters (+ MAE)", "multiply-adds forward", "multiply-adds training", "steps")
+    times = ("training s wall / CPU", "training MB", "prediction s wall / CPU", "prediction MB", "cases")
     note = (
-        "Means over runs, the largest memory. Training counts three forward passes a step, and charges pre-training and "
-        "residual maps to every run that uses them, shared or not. * a run was stopped and resumed: its times are those "
-        "of the last part."
+        "Means over runs, the largest memory. Training counts three forward passes a step, and charges pre-training "
+        "and residual maps to every run that uses them, shared or not. * a run was stopped and resumed: its times are "
+        "those of the last part."
     )
-    return Table("Cost of a run", note, header, tuple(rows))
+    return Table("Cost of a run", note, (*sizes, *times), tuple(rows))
 
 
 def _seed_table(group: Group) -> Table | None:
@@ -175,8 +176,8 @@ def _seed_table(group: Group) -> Table | None:
             " ".join(map(str, row.seeds)),
             " ".join(map(str, row.folds)),
             f"{row.spread.mean:.3f}",
-            f"{row.spread.over_seeds:.3f}",
-            f"{row.spread.over_subjects:.3f}",
+            f"{row.spread.seed_sd:.3f}",
+            f"{row.spread.subject_sd:.3f}",
         )
         for row in group.seeds
     )
@@ -198,7 +199,7 @@ def _terms(spec: Benchmark) -> str:
 
 def _write_csv(path: Path, groups: Iterable[Group]) -> None:
     header = ["data_set", "label", "fraction", "times", "entry", "kind", "measure"]
-    header += ["mean", "low", "high", "n", "effect", "p_value", "p_holm"]
+    header += ["mean", "low", "high", "n", "effect_size", "p_value", "p_holm"]
     with atomic_path(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(header)
@@ -212,7 +213,7 @@ def _csv_rows(group: Group) -> Iterator[list[str]]:
         for key, value in entry.scores.items():
             yield [entry.name, "score", key, *_cells(value.mean, value.low, value.high), str(value.n), "", "", ""]
         for key, d in entry.differences.items():
-            tests = _cells(d.effect, d.p_value, d.p_holm)
+            tests = _cells(d.effect_size, d.p_value, d.p_holm)
             yield [entry.name, "difference", key, *_cells(d.mean, d.low, d.high), str(d.n), *tests]
 
 
@@ -259,6 +260,8 @@ def _interval(value: Any, *, sign: bool = False) -> str:
     if value is None or math.isnan(value.mean):
         return "-"
     form = "+.3f" if sign else ".3f"
+    if math.isnan(value.low):  # a single subject has no interval
+        return f"{value.mean:{form}}"
     return f"{value.mean:{form}} [{value.low:{form}}, {value.high:{form}}]"
 
 
