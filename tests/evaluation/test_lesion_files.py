@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import time
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -177,3 +179,11 @@ def test_a_volume_takes_little_time():
     started = time.process_time()
     score_lesions(reference, prediction, (1.0, 1.0, 1.0))
     assert time.process_time() - started < 6  # about 1 s
+
+
+def test_the_page_of_the_presets_names_them_and_its_example_runs():
+    text = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "lesion-scores.md").read_text("utf-8")
+    assert all(f"| `{name}`" in text for name in PRESETS)
+    assert all(f"`{name}`" in text for name in LESION_SCORES)
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(compile(example, "lesion-scores.md", "exec"), {})
