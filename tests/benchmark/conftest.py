@@ -13,8 +13,6 @@ import yaml
 
 from grcsf.datasets.nnunet_raw import write_dataset_json
 
-FAKE = Path(__file__).resolve().parent / "fake_method.py"
-
 
 @pytest.fixture(scope="session")
 def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -34,12 +32,6 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folds = [{"train": names[:1], "val": names[1:]}, {"train": names[1:], "val": names[:1]}]
     (root / "splits_final.json").write_text(json.dumps(folds), encoding="utf-8")
     return root
-
-
-def fake_entry(name: str, wait: float = 0.0, shift: object = 0) -> dict[str, object]:
-    """An entry that copies the references, moved by ``shift`` voxels, after ``wait`` seconds; broken: it fails."""
-    arguments = ["{python}", str(FAKE), "{dataset}", "{fold}", "{output}", str(wait), str(shift)]
-    return {"name": name, "kind": "outside", "description": f"moved by {shift}", "command": arguments}
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from conftest import fake_entry
 from grcsf.benchmark.locks import folder_lock
 from grcsf.benchmark.process import StepFiles, run_step
 from grcsf.benchmark.queue import run_queue, state_of
 from grcsf.benchmark.spec import load_benchmark
 from grcsf.errors import DatasetError, OutputError
+from outside import fake_entry
 
 WriteSpec = Callable[..., Path]
 
@@ -118,7 +118,12 @@ def test_a_lock_is_held_once_and_by_the_child_of_its_holder(tmp_path: Path) -> N
 
 def test_a_step_is_measured_with_its_threads_set(tmp_path: Path) -> None:
     code = "import os, time; a = bytearray(200 * 2**20); time.sleep(0.2); print(os.environ['OMP_NUM_THREADS'])"
-    record = run_step(StepFiles(tmp_path, "big"), [sys.executable, "-c", code], cores=3)
+    script = (  # in a small process: memory is counted from that of the one that starts the step
+        "import sys; from pathlib import Path; from grcsf.benchmark.process import StepFiles, run_step\n"
+        f"run_step(StepFiles(Path({str(tmp_path)!r}), 'big'), [sys.executable, '-c', {code!r}], cores=3)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+    record = StepFiles(tmp_path, "big").read()
     assert record["status"] == "done"
     assert record["wall_seconds"] >= 0.2
     assert 200 < record["peak_memory_mb"] < 400

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from chain import contents
-from conftest import fake_entry
 from grcsf.benchmark.run import benchmark
 from grcsf.benchmark.scores import read_runs
 from grcsf.benchmark.spec import Benchmark, Cell
 from grcsf.benchmark.tables import Group, make_groups
 from grcsf.benchmark.write import write_tables
+from outside import fake_entry
 
 Cases = Mapping[str, tuple[float, float, int]]
 """Case -> its Dice, area of its lesion in mm2, predicted voxels."""
@@ -136,8 +136,8 @@ def test_spread_over_seeds_stands_apart(group: Group) -> None:
     means = (0.7, 0.2, 0.3)  # of subjects a and b
     middle = sum(means) / 3
     assert row.spread.mean == pytest.approx(middle)
-    assert row.spread.seed_sd == pytest.approx((sum((m - middle) ** 2 for m in means) / 2) ** 0.5)
-    assert row.spread.subject_sd == pytest.approx(0.0, abs=1e-9)  # a and b both have 0.4 over the seeds
+    assert row.spread.over_seeds == pytest.approx((sum((m - middle) ** 2 for m in means) / 2) ** 0.5)
+    assert row.spread.over_subjects == pytest.approx(0.0, abs=1e-9)  # a and b both have 0.4 over the seeds
 
 
 def test_costs_charge_pretraining_and_mark_what_was_resumed(group: Group) -> None:

@@ -48,6 +48,8 @@ class StepFiles:
 def run_step(files: StepFiles, command: Sequence[str], *, cores: int, lock: int | None = None) -> dict[str, Any]:
     """Run a command to its end and write its record: status, wall and CPU seconds, peak memory, message.
 
+    The system counts the memory of the process that starts the step as its first memory, so the peak is never below
+    that of the queue itself (about 170 MB from the command line; more where a notebook has loaded torch).
     Wall and CPU seconds of a step that was interrupted and resumed are those of its last part; ``attempts`` says so.
 
     Args:

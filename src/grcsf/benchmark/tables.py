@@ -54,7 +54,7 @@ class Difference:
     low: float
     high: float
     n: int
-    effect_size: float
+    effect: float
     p_value: float
     p_holm: float
 
@@ -224,7 +224,7 @@ def _differences(
         corrected = holm([test.p_value for test in tested.values()]) if tested else []
         for (name, test), p_holm in zip(tested.items(), corrected, strict=True):
             found[name][measure.key] = Difference(
-                test.mean, test.low, test.high, test.n, test.effect_size, test.p_value, p_holm
+                test.mean, test.low, test.high, test.n, test.effect, test.p_value, p_holm
             )
     return found
 

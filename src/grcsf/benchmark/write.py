@@ -176,8 +176,8 @@ def _seed_table(group: Group) -> Table | None:
             " ".join(map(str, row.seeds)),
             " ".join(map(str, row.folds)),
             f"{row.spread.mean:.3f}",
-            f"{row.spread.seed_sd:.3f}",
-            f"{row.spread.subject_sd:.3f}",
+            f"{row.spread.over_seeds:.3f}",
+            f"{row.spread.over_subjects:.3f}",
         )
         for row in group.seeds
     )
@@ -199,7 +199,7 @@ def _terms(spec: Benchmark) -> str:
 
 def _write_csv(path: Path, groups: Iterable[Group]) -> None:
     header = ["data_set", "label", "fraction", "times", "entry", "kind", "measure"]
-    header += ["mean", "low", "high", "n", "effect_size", "p_value", "p_holm"]
+    header += ["mean", "low", "high", "n", "effect", "p_value", "p_holm"]
     with atomic_path(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(header)
@@ -213,7 +213,7 @@ def _csv_rows(group: Group) -> Iterator[list[str]]:
         for key, value in entry.scores.items():
             yield [entry.name, "score", key, *_cells(value.mean, value.low, value.high), str(value.n), "", "", ""]
         for key, d in entry.differences.items():
-            tests = _cells(d.effect_size, d.p_value, d.p_holm)
+            tests = _cells(d.effect, d.p_value, d.p_holm)
             yield [entry.name, "difference", key, *_cells(d.mean, d.low, d.high), str(d.n), *tests]
 
 

@@ -1,4 +1,4 @@
-"""A method from outside, for tests of the queue: copies the reference masks, some voxels changed, and says so."""
+"""A method from outside the package, for tests of the benchmark: it moves the reference masks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+
+
+def fake_entry(name: str, wait: float = 0.0, shift: object = 0) -> dict[str, object]:
+    """An entry that copies the references, moved by ``shift`` voxels, after ``wait`` seconds; broken: it fails."""
+    arguments = ["{python}", str(Path(__file__).resolve()), "{dataset}", "{fold}", "{output}", str(wait), str(shift)]
+    return {"name": name, "kind": "outside", "description": f"moved by {shift}", "command": arguments}
 
 
 def main(dataset: str, fold: str, output: str, wait: str, shift: str) -> None:
