@@ -28,6 +28,7 @@ __all__ = [
     "Settings",
     "TrainingSettings",
     "load_settings",
+    "read_yaml",
 ]
 
 ResidualKind = Literal["signed", "absolute", "cosine"]
@@ -156,6 +157,7 @@ class NetworkSettings(Frozen):
     rcu_importance: bool = Field(True, description="Patch importance scoring.")
     rcu_learned_weights: bool = Field(True, description="Learnable weight per residual map.")
     rcu_pixel_path: bool = Field(True, description="Pixel-level residual features beside the patch attention.")
+    rcu_tokens: bool = Field(False, description="Tokens of the MAE's encoder as further keys of the cross-attention.")
     deep_supervision: bool = Field(False, description="Auxiliary heads on the coarser decoder levels.")
     dropout: float = Field(
         0.0, ge=0, lt=1, description="Dropout in the blocks of the coarsest level; a peer's own dropout."
@@ -260,6 +262,11 @@ class EvaluationSettings(Frozen):
     when_empty: Literal["skip", "one", "zero"] = Field(
         "skip", description="Score of a case whose reference and prediction are both empty; skip leaves it out."
     )
+    preset: str = Field(
+        "any-overlap",
+        description="Rules of lesion-wise scores: any-overlap, atlas2022, isles2022, orcascore, panoptica-iou0.5, "
+        "or the path of a YAML file of your own.",
+    )
 
 
 class Settings(Frozen):
@@ -289,7 +296,7 @@ def load_settings(path: Path | None = None, overrides: Iterable[str] = (), base:
     """
     tree: dict[str, Any] = base.model_dump(mode="json") if base else {}
     if path is not None:
-        _merge(tree, _read_yaml(path), str(path))
+        _merge(tree, read_yaml(path), str(path))
     for pair in overrides:
         key, separator, text = pair.partition("=")
         if not separator:
@@ -328,7 +335,12 @@ def _parse_value(key: str, text: str) -> Any:
         raise SettingsError(f"--set {key}: {text!r} is not a YAML value") from None
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file, ``off`` and ``on`` read as words; empty for an empty file.
+
+    Raises:
+        SettingsError: a file that cannot be read, is no YAML, or holds something else.
+    """
     try:
         tree = _load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -48,6 +48,22 @@ def test_what_is_saved_comes_back(make_model, tmp_path, with_mae):
         assert all(torch.equal(value, state[name]) for name, value in model.mae.networks.state_dict().items())
 
 
+def test_an_encoder_that_the_network_reads_is_saved_with_it(make_store, settings, make_bundle, tmp_path):
+    chosen = settings.model_copy(update={"network": settings.network.model_copy(update={"rcu_tokens": True})})
+    bundle, plan = make_bundle(chosen), make_store(context=1).plan
+    network = build_network(plan, chosen, bundle).eval()
+    assert network.tokens.channels == (1,)  # the slice between its neighbours
+    torch.nn.init.normal_(network.rcu["0"].fuse[-1].weight)  # a fresh unit would hide the tokens
+    image, residual = torch.randn(1, 3, 9, 7), torch.randn(1, 2, 9, 7)
+    save_model(tmp_path / "model", LesionModel(network, plan, chosen, bundle, {}))
+    loaded = load_model(tmp_path / "model").network
+    with torch.no_grad():
+        out = loaded(image, residual)
+        assert torch.equal(out, network(image, residual))
+        network.tokens.mae.embed.weight.add_(0.5)
+        assert not torch.equal(out, network(image, residual))
+
+
 def test_channels_follow_the_plan(make_store, settings, make_bundle):
     plan = make_store(context=2).plan.model_copy(update={"labels": {"background": 0, "core": 1, "penumbra": 2}})
     network = build_network(plan, settings, make_bundle(settings))

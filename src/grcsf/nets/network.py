@@ -13,7 +13,7 @@ from grcsf.nets.blocks import BLOCKS, conv, crop_end, pad_end, transposed_conv, 
 from grcsf.nets.gcu import GlobalCompensationUnit
 from grcsf.nets.rcu import RegionCompensationUnit
 
-__all__ = ["GrcsfNet", "cumulative_strides", "level_strides"]
+__all__ = ["GrcsfNet", "TokenEncoder", "cumulative_strides", "level_strides"]
 
 
 def level_strides(
@@ -52,6 +52,18 @@ def cumulative_strides(strides: Sequence[Sequence[int]]) -> list[tuple[int, ...]
     return total
 
 
+class TokenEncoder(nn.Module):
+    """Gives tokens (b, width, *grid) of an image, one for each patch; a network does not know where they come from.
+
+    Attributes:
+        width: of a token.
+        patch: edge of a patch, voxels.
+    """
+
+    width: int
+    patch: int
+
+
 class GrcsfNet(nn.Module):
     """Segment lesions from an image and its residual maps.
 
@@ -66,6 +78,7 @@ class GrcsfNet(nn.Module):
         strides: stride of each down-sampling step per axis; its inner length is the number of axes (2 or 3).
         maps: residual maps given to ``forward``; 0 if there is no RCU and no map is put beside the image.
         map_channels: channels of each map.
+        tokens: encoder whose tokens the RCUs read beside the maps; none: they read the maps alone.
     """
 
     window: tuple[int, ...] | None = None
@@ -80,6 +93,7 @@ class GrcsfNet(nn.Module):
         *,
         maps: int = 0,
         map_channels: int = 1,
+        tokens: TokenEncoder | None = None,
     ) -> None:
         super().__init__()
         dims, widths = len(strides[0]), settings.features
@@ -108,26 +122,32 @@ class GrcsfNet(nn.Module):
         total = cumulative_strides(strides)
         self.gcu = nn.ModuleDict()
         self.rcu = nn.ModuleDict()
+        self.tokens = tokens
         if settings.gcu != "off":
             for i in range(last):
                 self.gcu[str(i)] = GlobalCompensationUnit(dims, widths[i], widths[i + 1], settings.gcu)
         if self.uses_residual and not self.concat:
             for i in settings.rcu_levels:
-                self.rcu[str(i)] = RegionCompensationUnit(
-                    dims,
-                    widths[i],
-                    widths[-1],
-                    maps=maps,
-                    map_channels=map_channels,
-                    level_stride=total[i],
-                    patch=settings.rcu_patch,
-                    width=settings.rcu_dim,
-                    heads=settings.rcu_heads,
-                    importance=settings.rcu_importance,
-                    learned_weights=settings.rcu_learned_weights,
-                    pixel_path=settings.rcu_pixel_path,
-                )
+                self.rcu[str(i)] = self._region_unit(settings, i, total[i])
         self.total_strides = tuple(total)
+
+    def _region_unit(self, settings: NetworkSettings, level: int, stride: Sequence[int]) -> RegionCompensationUnit:
+        return RegionCompensationUnit(
+            self.dims,
+            self.widths[level],
+            self.widths[-1],
+            maps=self.maps,
+            map_channels=self.map_channels,
+            level_stride=stride,
+            patch=settings.rcu_patch,
+            width=settings.rcu_dim,
+            heads=settings.rcu_heads,
+            importance=settings.rcu_importance,
+            learned_weights=settings.rcu_learned_weights,
+            pixel_path=settings.rcu_pixel_path,
+            token_width=self.tokens.width if self.tokens else 0,
+            token_patch=self.tokens.patch if self.tokens else 8,
+        )
 
     def forward(
         self,
@@ -151,7 +171,8 @@ class GrcsfNet(nn.Module):
         use = pad_end(residual, padding) if residual is not None and self.uses_residual else None
         padded = pad_end(image, padding)
         features = self._encode(torch.cat([padded, use], dim=1) if self.concat and use is not None else padded)
-        outputs = self._decode(features, use)
+        tokens = self.tokens(padded) if self.tokens is not None else None
+        outputs = self._decode(features, use, tokens)
         return [
             crop_end(head, [-(-edge // step) for edge, step in zip(size, stride, strict=True)])
             for head, stride in zip(outputs, self.total_strides, strict=False)
@@ -164,7 +185,7 @@ class GrcsfNet(nn.Module):
             features.append(image)
         return features
 
-    def _decode(self, features: list[Tensor], residual: Tensor | None) -> list[Tensor]:
+    def _decode(self, features: list[Tensor], residual: Tensor | None, tokens: Tensor | None) -> list[Tensor]:
         deepest = features[-1]
         x, outputs = deepest, []
         for i in reversed(range(len(self.decoder))):
@@ -173,7 +194,7 @@ class GrcsfNet(nn.Module):
                 skip = self.gcu[str(i)](skip, features[i + 1])
             x = self.decoder[i](torch.cat([self.up[i](x), skip], dim=1))
             if residual is not None and str(i) in self.rcu:
-                x = self.rcu[str(i)](x, residual, deepest)
+                x = self.rcu[str(i)](x, residual, deepest, tokens)
             if i < len(self.heads):
                 outputs.append(self.heads[i](x))
         return outputs[::-1]

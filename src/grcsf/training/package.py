@@ -14,6 +14,7 @@ from grcsf.nets.network import GrcsfNet, level_strides
 from grcsf.nets.peers import LesionNetwork, PeerShape, build_peer
 from grcsf.preprocess.plan import Plan
 from grcsf.residual.compute import map_channels, map_ratios
+from grcsf.training.tokens import EncoderTokens
 
 __all__ = ["LesionModel", "build_network", "load_model", "plain_backbone", "save_model"]
 
@@ -56,7 +57,17 @@ def build_network(plan: Plan, settings: Settings, mae: MaeBundle | None) -> Lesi
         strides,
         maps=maps,
         map_channels=map_channels(settings.residual, len(plan.channels)),
+        tokens=_encoder_tokens(plan, settings, mae) if mae and settings.network.rcu else None,
     )
+
+
+def _encoder_tokens(plan: Plan, settings: Settings, mae: MaeBundle) -> EncoderTokens | None:
+    """The encoder of the MAE (of the first mask ratio where there are two), for an RCU that reads its tokens."""
+    if not settings.network.rcu_tokens:
+        return None
+    reach = plan.context if plan.spatial_dims == 2 else 0
+    channels = [index * (2 * reach + 1) + reach for index in range(len(plan.channels))]
+    return EncoderTokens(mae.network(mae.settings.ratios[0]), channels)
 
 
 def save_model(folder: Path, model: LesionModel) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from grcsf.errors import ModelError
@@ -21,7 +22,7 @@ from grcsf.nets.receptive import Level, receptive_fields
 from grcsf.residual.compute import map_ratios
 from grcsf.training.package import LesionModel, load_model
 
-__all__ = ["ModelInfo", "info", "multiply_adds", "residual_multiply_adds"]
+__all__ = ["ModelInfo", "count_work", "info", "multiply_adds", "residual_multiply_adds"]
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def multiply_adds(network: LesionNetwork, patch_size: tuple[int, ...]) -> int:
     """Multiply-adds of one forward pass on one patch, as torch counts them (convolutions, matrix products)."""
     image = torch.zeros(1, network.in_channels, *patch_size)
     maps = torch.zeros(1, network.maps * network.map_channels, *patch_size) if network.uses_residual else None
-    return _count_work(network, image, maps)
+    return count_work(network, image, maps)
 
 
 def residual_multiply_adds(mae: MaeBundle, ratios: tuple[float, ...]) -> int:
@@ -104,17 +105,18 @@ def residual_multiply_adds(mae: MaeBundle, ratios: tuple[float, ...]) -> int:
         patches = math.prod(edge // network.patch for edge in mae.window)
         sets = round(1 / (1 - ratio))
         visible = torch.arange(patches)[None, : patches // sets]
-        total += sets * _count_work(network, image, visible)
+        total += sets * count_work(network, image, visible)
     return total
 
 
-def _count_work(network: torch.nn.Module, *inputs: torch.Tensor | None) -> int:
-    """Multiply-adds of one call, in training mode: evaluation mode fuses attention into uncounted kernels.
+def count_work(network: torch.nn.Module, *inputs: torch.Tensor | None) -> int:
+    """Multiply-adds of one call, as torch counts them (convolutions, matrix products, attention among them).
 
-    A copy is called, because batch norms learn in training mode.
+    In training mode and with plain attention, for fused attention kernels are not counted. A copy is called, because
+    batch norms learn in training mode.
     """
     copied = copy.deepcopy(network).train()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():
         copied(*inputs)
     return int(counter.get_total_flops()) // 2
 
