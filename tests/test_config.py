@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 from pydantic import ValidationError
 
-from grcsf.config import Settings, load_settings
+from grcsf.config import PeerName, Settings, load_settings
 from grcsf.errors import SettingsError
 
 
@@ -115,7 +116,10 @@ def test_an_unknown_key_lists_the_known_ones_of_its_place(tmp_path: Path) -> Non
         ("training.steps=2.5", "training.steps: .*integer.*found 2.5"),
         ("training=5", "training: .*found 5"),
         ("training.minutes.long=5", "training.minutes: .*number"),
-        ("network.backbone=transformer", "network.backbone: .*'residual-unet' or 'plain-unet'.*found 'transformer'"),
+        (
+            "network.backbone=transformer",
+            "network.backbone: .*'residual-unet', 'plain-unet', .*'unetr'.*found 'transformer'",
+        ),
         ("network.features=[16]", "network.features: .*at least 2 items"),
         ("network.features=[16,0,8,8]", r"network: features \[16, 0, 8, 8\]: expected numbers above 0"),
         ("training.selection_fraction=0.9", "training.selection_fraction: .*less than 0.5"),
@@ -128,6 +132,44 @@ def test_an_unknown_key_lists_the_known_ones_of_its_place(tmp_path: Path) -> Non
 def test_a_value_that_does_not_fit_names_setting_and_value(pair: str, words: str) -> None:
     with pytest.raises(SettingsError, match=words):
         load_settings(None, [pair])
+
+
+OWN_UNITS_OFF = ("network.gcu=off", "network.rcu=false")
+
+
+@pytest.mark.parametrize("name", get_args(PeerName))
+def test_a_peer_says_what_to_switch_off(name: str) -> None:
+    with pytest.raises(SettingsError, match=r"add --set network\.gcu=off --set network\.rcu=false$"):
+        load_settings(None, [f"network.backbone={name}"])
+    with pytest.raises(SettingsError, match=r"add --set network\.rcu=false$"):
+        load_settings(None, [f"network.backbone={name}", OWN_UNITS_OFF[0]])
+    assert load_settings(None, [f"network.backbone={name}", *OWN_UNITS_OFF]).network.is_peer
+
+
+@pytest.mark.parametrize(
+    ("name", "pair", "words"),
+    [
+        ("basic-unet", "network.features=[8,8,8]", r"five features, found \[8, 8, 8\]"),
+        ("basic-unet-plus-plus", "network.features=[8,8,8,8,8,8]", "has five levels"),
+        ("dynunet", "network.features=[8,8]", "at least three levels"),
+        ("segresnet", "network.features=[12,16]", "multiple of 8, found 12"),
+        ("swin-unetr", "network.features=[16,16]", "multiple of 12, found 16"),
+        ("unetr", "network.deep_supervision=true", "has one head"),
+        ("dynunet", "network.residual_input=concat", "takes no residual maps"),
+    ],
+)
+def test_a_peer_takes_the_widths_it_can(name: str, pair: str, words: str) -> None:
+    with pytest.raises(SettingsError, match=f"network: backbone {name}.*{words}"):
+        load_settings(None, [f"network.backbone={name}", *OWN_UNITS_OFF, pair])
+
+
+def test_maps_go_in_one_way() -> None:
+    with pytest.raises(SettingsError, match=r"in the place of an RCU; add --set network\.rcu=false$"):
+        load_settings(None, ["network.residual_input=concat"])
+    ways = {("true", "rcu"): True, ("false", "rcu"): False, ("false", "concat"): True}
+    for (rcu, way), used in ways.items():
+        found = load_settings(None, [f"network.rcu={rcu}", f"network.residual_input={way}"])
+        assert found.network.uses_residual is used
 
 
 def test_all_misfits_are_named_at_once() -> None:

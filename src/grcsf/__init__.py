@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 _VERBS = (
+    "benchmark",
     "demo",
     "evaluate",
     "info",
@@ -29,6 +30,7 @@ _VERBS = (
 
 if TYPE_CHECKING:
     __version__: str
+    from grcsf.benchmark.run import benchmark
     from grcsf.config import Settings, load_settings
     from grcsf.verbs.demo import demo
     from grcsf.verbs.evaluate import evaluate
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Settings",
     "__version__",
+    "benchmark",
     "demo",
     "evaluate",
     "info",
@@ -65,7 +68,8 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         value = _version()
     elif name in _VERBS:
-        value = getattr(importlib.import_module(f"grcsf.verbs.{name}"), name)
+        module = "grcsf.benchmark.run" if name == "benchmark" else f"grcsf.verbs.{name}"
+        value = getattr(importlib.import_module(module), name)
     elif name in ("Settings", "load_settings"):
         value = getattr(importlib.import_module("grcsf.config"), name)
     else:
@@ -75,7 +79,7 @@ def __getattr__(name: str) -> Any:
 
 
 class _Package(ModuleType):
-    """Keeps the verbs ``preprocess``, ``residual`` and ``report`` when the folders of these names are imported.
+    """Keeps the verbs that share their names with folders (``preprocess``, ...) when those folders are imported.
 
     Importing a folder would put it in the place of the function; ``from grcsf.report.page import ...`` needs no
     attribute, for imports look a folder up by its full name.

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from grcsf.cli_benchmark import benchmark
 from grcsf.cli_options import (
     ConfigOption,
     DataOption,
     DeviceOption,
     FoldOption,
+    ImagesOption,
     InOption,
     MinutesOption,
     OutOption,
@@ -28,6 +28,7 @@ from grcsf.cli_options import (
     WorkersOption,
     end_with,
     flag_pairs,
+    guarded,
     numbers_of,
     say,
     settings_of,
@@ -254,13 +255,14 @@ def evaluate(
     input: Annotated[Path, typer.Option("-i", "--input", "-p", help="Folder of predicted masks.")],
     reference: Annotated[Path, typer.Option("-r", "--reference", help="Folder of reference masks (labelsTr).")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for cases.csv, summary.json.")] = None,
+    images: ImagesOption = None,
     spacing_mm: Annotated[str | None, typer.Option(help="Pixel spacing of PNG masks, such as 1,1.")] = None,
     resume: ResumeOption = False,
     overwrite: OverwriteOption = False,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Score masks: DSC, IoU, F1, precision, recall, with n and the empty-mask policy named."""
+    """Score masks: DSC, IoU, F1, precision, recall, and lesion by lesion; n, empty policy and rules are named."""
     settings = settings_of(config, set_, None, None)
     from grcsf.evaluation.table import summary_table
     from grcsf.verbs.evaluate import evaluate as call
@@ -269,6 +271,7 @@ def evaluate(
         reference,
         input,
         output,
+        images=images,
         settings=settings,
         spacing_mm=numbers_of(spacing_mm),
         resume=resume,
@@ -344,6 +347,9 @@ def info(
     say(json.dumps(found.to_json(), indent=1) if json_ else found.to_text())
 
 
+app.command()(benchmark)
+
+
 def _version(show: bool) -> None:
     if show:
         from grcsf import __version__
@@ -361,37 +367,11 @@ def _root(
     """Common options."""
 
 
-def _guarded(call: Callable[[], Any]) -> int:
-    from grcsf.errors import GrcsfError, SettingsError
-
-    try:
-        call()
-    except SettingsError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    except GrcsfError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 1
-    except OSError as error:
-        name = Path(error.filename).name if isinstance(error.filename, str) else "output"
-        sys.stderr.write(f"error: {name}: {error.strerror or error}; check space and rights\n")
-        return 1
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not re.search("out of memory|can't allocate memory", str(error)):
-            raise
-        sys.stderr.write("error: not enough memory; lower batch_size (training, mae, inference) or the patch size\n")
-        return 1
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        return 1
-    return 0
-
-
 def main() -> None:
     """Entry point: exit code 0 done, 1 failed, 2 wrong arguments."""
     os.environ.setdefault("NUMEXPR_MAX_THREADS", str(os.cpu_count() or 1))
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin are 6 times slower on shared cores
-    sys.exit(_guarded(app))
+    sys.exit(guarded(app))
 
 
 if __name__ == "__main__":

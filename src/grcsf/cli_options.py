@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +18,7 @@ __all__ = [
     "DataOption",
     "DeviceOption",
     "FoldOption",
+    "ImagesOption",
     "InOption",
     "MinutesOption",
     "OutOption",
@@ -29,6 +31,7 @@ __all__ = [
     "WorkersOption",
     "end_with",
     "flag_pairs",
+    "guarded",
     "numbers_of",
     "say",
     "settings_of",
@@ -36,6 +39,7 @@ __all__ = [
 
 DataOption = Annotated[Path, typer.Option("-d", "--dataset", help="nnU-Net raw data set (dataset.json, imagesTr).")]
 InOption = Annotated[Path, typer.Option("-i", "--input", help="Output of grcsf preprocess.")]
+ImagesOption = Annotated[Path | None, typer.Option("--images", help="Folder of images, for contrast of lesions.")]
 OutOption = Annotated[Path, typer.Option("-o", "--output", help="Where the output goes.")]
 FoldOption = Annotated[int, typer.Option("-f", "--fold", help="Fold, from 0.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, gpu:4 (four GPUs), mps.")]
@@ -92,3 +96,30 @@ def end_with(failed: Mapping[str, str]) -> None:
         sys.stderr.write(f"failed: {name}: {message}\n")
     if failed:
         raise typer.Exit(1)
+
+
+def guarded(call: Callable[[], Any]) -> int:
+    """Run a command and give its exit code: 0 done, 1 failed, 2 wrong arguments; errors of the user are one line."""
+    from grcsf.errors import GrcsfError, SettingsError
+
+    try:
+        call()
+    except SettingsError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except GrcsfError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    except OSError as error:
+        name = Path(error.filename).name if isinstance(error.filename, str) else "output"
+        sys.stderr.write(f"error: {name}: {error.strerror or error}; check space and rights\n")
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not re.search("out of memory|can't allocate memory", str(error)):
+            raise
+        sys.stderr.write("error: not enough memory; lower batch_size (training, mae, inference) or the patch size\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return 1
+    return 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -21,15 +21,20 @@ __all__ = [
     "InferenceSettings",
     "MaeSettings",
     "NetworkSettings",
+    "PeerName",
     "PreprocessSettings",
     "ResidualKind",
     "ResidualSettings",
     "Settings",
     "TrainingSettings",
     "load_settings",
+    "read_yaml",
 ]
 
 ResidualKind = Literal["signed", "absolute", "cosine"]
+PeerName = Literal[
+    "basic-unet", "attention-unet", "basic-unet-plus-plus", "dynunet", "segresnet", "swin-unetr", "unetr"
+]
 
 
 class Frozen(BaseModel):
@@ -114,6 +119,13 @@ class ResidualSettings(Frozen):
     overlap: float = Field(
         0.25, ge=0, lt=1, description="Overlap of neighbouring windows where an image needs several."
     )
+    smoothing_voxels: float = Field(
+        0.0, ge=0, description="Standard deviation of a Gaussian that smooths the maps; within slices in 2-D; 0: off."
+    )
+    source: Literal["own", "shuffled"] = Field(
+        "own",
+        description="own: a case's maps are its own; shuffled: those of another case (a control, how-to/controls).",
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> ResidualSettings:
@@ -123,12 +135,21 @@ class ResidualSettings(Frozen):
 
 
 class NetworkSettings(Frozen):
-    """The U-shaped network and its two units."""
+    """The U-shaped network and its two units, or a peer of MONAI in its place."""
 
-    backbone: Literal["residual-unet", "plain-unet"] = Field("residual-unet", description="Convolution block.")
-    features: tuple[int, ...] = Field((24, 48, 96, 144, 192), min_length=2, description="Channels per level.")
+    backbone: Literal["residual-unet", "plain-unet", PeerName] = Field(
+        "residual-unet",
+        description="residual-unet, plain-unet: ours, by convolution block; the others: networks of MONAI, without "
+        "our units (`gcu: off`, `rcu: false`).",
+    )
+    features: tuple[int, ...] = Field(
+        (24, 48, 96, 144, 192), min_length=2, description="Channels per level; what peers make of it: how-to/peers."
+    )
     gcu: Literal["off", "lost", "kept", "difference"] = Field("lost", description="Global Compensation Unit form.")
     rcu: bool = Field(True, description="Region Compensation Unit on or off.")
+    residual_input: Literal["rcu", "concat"] = Field(
+        "rcu", description="concat: maps as further channels of the image (a control; needs `rcu: false`)."
+    )
     rcu_levels: tuple[int, ...] = Field((1, 2), description="Decoder levels (0 = finest) that carry an RCU.")
     rcu_patch: int = Field(8, ge=1, description="Edge of a patch of the RCU in voxels of the input grid.")
     rcu_dim: int = Field(64, ge=8, description="Width of the cross-attention.")
@@ -136,17 +157,56 @@ class NetworkSettings(Frozen):
     rcu_importance: bool = Field(True, description="Patch importance scoring.")
     rcu_learned_weights: bool = Field(True, description="Learnable weight per residual map.")
     rcu_pixel_path: bool = Field(True, description="Pixel-level residual features beside the patch attention.")
+    rcu_tokens: bool = Field(False, description="Tokens of the MAE's encoder as further keys of the cross-attention.")
     deep_supervision: bool = Field(False, description="Auxiliary heads on the coarser decoder levels.")
-    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout in the blocks of the coarsest level.")
+    dropout: float = Field(
+        0.0, ge=0, lt=1, description="Dropout in the blocks of the coarsest level; a peer's own dropout."
+    )
+
+    @property
+    def is_peer(self) -> bool:
+        """Whether the backbone is a network of others, which takes none of our units."""
+        return self.backbone in get_args(PeerName)
+
+    @property
+    def uses_residual(self) -> bool:
+        """Whether residual maps go into the network, by an RCU or as channels."""
+        return self.rcu or self.residual_input == "concat"
 
     @model_validator(mode="after")
     def _fits_together(self) -> NetworkSettings:
+        _refuse_below_one("features", self.features)
+        if self.is_peer:
+            _refuse_peer_misfit(self)
+            return self
+        if self.rcu and self.residual_input == "concat":
+            raise ValueError("residual_input concat stands in the place of an RCU; add --set network.rcu=false")
         wrong = [level for level in self.rcu_levels if not 0 <= level < len(self.features) - 1]
         if wrong:
             raise ValueError(f"rcu_levels {wrong}: decoder levels go from 0 to {len(self.features) - 2}")
         _refuse_remainder("rcu_dim", self.rcu_dim, "rcu_heads", self.rcu_heads)
-        _refuse_below_one("features", self.features)
         return self
+
+
+def _refuse_peer_misfit(network: NetworkSettings) -> None:
+    name, levels, first = network.backbone, len(network.features), network.features[0]
+    missing = [
+        *(["--set network.gcu=off"] if network.gcu != "off" else []),
+        *(["--set network.rcu=false"] if network.rcu else []),
+    ]
+    if missing:
+        raise ValueError(f"backbone {name} is a peer that takes none of our units; add {' '.join(missing)}")
+    if network.residual_input != "rcu":
+        raise ValueError(f"backbone {name} is a peer that takes no residual maps; expected residual_input rcu")
+    if name.startswith("basic-unet") and levels != 5:
+        raise ValueError(f"backbone {name} has five levels; expected five features, found {list(network.features)}")
+    if name == "dynunet" and levels < 3:
+        raise ValueError(f"backbone {name} needs at least three levels; found features {list(network.features)}")
+    multiple = {"segresnet": 8, "swin-unetr": 12}.get(name, 1)
+    if first % multiple:
+        raise ValueError(f"backbone {name}: the first of features must be a multiple of {multiple}, found {first}")
+    if network.deep_supervision and name not in {"dynunet", "basic-unet-plus-plus"}:
+        raise ValueError(f"backbone {name} has one head; expected deep_supervision false")
 
 
 class TrainingSettings(Frozen):
@@ -164,6 +224,11 @@ class TrainingSettings(Frozen):
     focal_weight: float = Field(1.0, ge=0, description="Weight of the focal loss beside Dice.")
     focal_gamma: float = Field(2.0, ge=0, description="Focusing exponent of the focal loss.")
     lesion_fraction: float = Field(0.5, ge=0, le=1, description="Share of a batch that is centred on a lesion.")
+    lesion_sampling: Literal["size", "case"] = Field(
+        "size",
+        description="How those centres are drawn: size: each present size class (factor 4) as likely as any other; "
+        "case: each case with a lesion as likely as any other, then a lesion by its share of the case's lesion voxels.",
+    )
     augmentation: Literal["off", "light", "full"] = Field("full", description="Augmentation strength.")
     ema_decay: float = Field(0.99, ge=0, lt=1, description="Decay of the averaged weights that are shipped; 0: off.")
     gradient_clip: float = Field(1.0, gt=0, description="Gradient norm limit.")
@@ -197,6 +262,11 @@ class EvaluationSettings(Frozen):
     when_empty: Literal["skip", "one", "zero"] = Field(
         "skip", description="Score of a case whose reference and prediction are both empty; skip leaves it out."
     )
+    preset: str = Field(
+        "any-overlap",
+        description="Rules of lesion-wise scores: any-overlap, atlas2022, isles2022, orcascore, panoptica-iou0.5, "
+        "or the path of a YAML file of your own.",
+    )
 
 
 class Settings(Frozen):
@@ -226,7 +296,7 @@ def load_settings(path: Path | None = None, overrides: Iterable[str] = (), base:
     """
     tree: dict[str, Any] = base.model_dump(mode="json") if base else {}
     if path is not None:
-        _merge(tree, _read_yaml(path), str(path))
+        _merge(tree, read_yaml(path), str(path))
     for pair in overrides:
         key, separator, text = pair.partition("=")
         if not separator:
@@ -265,7 +335,12 @@ def _parse_value(key: str, text: str) -> Any:
         raise SettingsError(f"--set {key}: {text!r} is not a YAML value") from None
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file, ``off`` and ``on`` read as words; empty for an empty file.
+
+    Raises:
+        SettingsError: a file that cannot be read, is no YAML, or holds something else.
+    """
     try:
         tree = _load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -13,6 +13,7 @@ from grcsf.config import NetworkSettings
 from grcsf.fitting.fit import frozen_weights
 from grcsf.nets.blocks import BLOCKS
 from grcsf.nets.network import GrcsfNet
+from grcsf.nets.peers import PEERS
 from grcsf.training.package import plain_backbone
 
 BACKBONES = tuple(BLOCKS)
@@ -116,11 +117,12 @@ def test_units_change_the_output_once_they_have_learned(dims):
 
 
 def test_plain_backbone_switches_both_units_off():
-    settings = plain_backbone(NetworkSettings())
-    assert (settings.gcu, settings.rcu) == ("off", False)
-    assert settings.features == NetworkSettings().features
+    for before in (NetworkSettings(), NetworkSettings(rcu=False, residual_input="concat")):
+        settings = plain_backbone(before)
+        assert (settings.gcu, settings.uses_residual) == ("off", False)
+        assert settings.features == before.features
 
 
 def test_an_unknown_backbone_lists_the_known_ones():
-    with pytest.raises(ValueError, match=" or ".join(f"'{name}'" for name in BACKBONES)):
+    with pytest.raises(ValueError, match=", ".join(f"'{name}'" for name in (*BACKBONES, *PEERS)[:-1])):
         NetworkSettings(backbone="u-net")

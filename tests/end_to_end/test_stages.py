@@ -230,6 +230,23 @@ def test_a_model_tells_what_it_is_made_of(stage: str, slice_run: Run) -> None:
     assert "parameters" in found.to_text()
 
 
+def test_the_controls_train_on_the_maps_that_are_there(tiny_slices: Path, slice_run: Run, tmp_path: Path) -> None:
+    """Maps as channels, and those of another case: no map is made for them, and the weights are others."""
+    made = slice_run[0] / "fold_0"
+    cache = tmp_path / "residual"
+    shutil.copytree(made / "residual", cache)
+    before = {path.name: path.stat().st_mtime_ns for path in cache.iterdir()}
+    beside, weights = ("network.rcu=false", "network.residual_input=concat"), {}
+    for name, pairs in {"own": beside, "shuffled": (*beside, "residual.source=shuffled")}.items():
+        out = train(slice_run[0] / "preprocessed", tiny_slices, tmp_path / name, *pairs, mae=made / "mae", cache=cache)
+        weights[name] = (out / WEIGHTS).read_bytes()
+    assert weights["own"] != weights["shuffled"]
+    assert {path.name: path.stat().st_mtime_ns for path in cache.iterdir()} == before
+    assert grcsf.predict(tiny_slices / "imagesTr", tmp_path / "shuffled", tmp_path / "masks", device="cpu") == {}
+    with pytest.raises(SettingsError, match=r"network\.residual_input needs residual maps: give the MAE"):
+        train(slice_run[0] / "preprocessed", tiny_slices, tmp_path / "none", *beside)
+
+
 def test_a_budget_of_minutes_is_shared_out() -> None:
     from grcsf.verbs.run import budget_settings
 
@@ -237,6 +254,8 @@ def test_a_budget_of_minutes_is_shared_out() -> None:
     assert (with_maps.mae.minutes, with_maps.training.minutes) == (2.0, 6.0)
     without = budget_settings(tiny("network.rcu=false"), 8.0)
     assert (without.mae.minutes, without.training.minutes) == (None, 8.0)
+    beside = budget_settings(tiny("network.rcu=false", "network.residual_input=concat"), 8.0)
+    assert (beside.mae.minutes, beside.training.minutes) == (2.0, 6.0)
     with pytest.raises(SettingsError, match=r"training\.minutes"):
         budget_settings(tiny(), -1.0)
 

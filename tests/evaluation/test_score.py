@@ -97,7 +97,7 @@ def test_files_hold_the_same_numbers(folders, tmp_path):
     assert set(lesion["lesion_cases"]) == set(METRICS)
     assert lesion["n_lesion_free_with_false_positive"] == 1
     assert lesion["by_size"]["below 1 ml"]["dice"] is None
-    assert sorted(path.name for path in out.iterdir()) == ["cases.csv", "summary.json"]
+    assert sorted(path.name for path in out.iterdir()) == ["cases.csv", "lesions.csv", "summary.json"]
 
 
 def test_nnunet_part_has_its_keys_and_its_rule_for_empty_masks(folders, tmp_path):

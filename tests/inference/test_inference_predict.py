@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from grcsf.config import InferenceSettings
 from grcsf.datasets.dataset import Case
 from grcsf.datasets.inputs import find_inputs
-from grcsf.errors import ModelError
+from grcsf.errors import DatasetError, ModelError
 from grcsf.inference.predict import Predictor, mask_from_probabilities, predict_cases
 from grcsf.io.volume import read_geometry, read_volume
 
@@ -158,3 +159,43 @@ def test_volumes_keep_their_ending(tiny_volumes, make_plan, make_model, tmp_path
     like, mask = read_geometry(images[0]), read_geometry(tmp_path / "case-00.nii.gz")
     assert like.shape == mask.shape
     assert np.array_equal(like.affine_ras, mask.affine_ras)
+
+
+def shuffled(model):
+    residual = model.settings.residual.model_copy(update={"source": "shuffled"})
+    return dataclasses.replace(model, settings=model.settings.model_copy(update={"residual": residual}))
+
+
+def test_a_model_of_shuffled_maps_takes_those_of_the_other_case(make_plan, make_model, tiny_volumes):
+    model = make_model(make_plan(2, channels=2), with_mae=True)
+    one, other = (
+        [read_volume(tiny_volumes / "imagesTr" / f"case-0{case}_000{channel}.nii.gz") for channel in (0, 1)]
+        for case in (0, 1)
+    )
+    own, predictor = Predictor([model], QUICK).predict(one), Predictor([shuffled(model)], QUICK)
+    assert np.array_equal(predictor.predict(one, one).probabilities, own.probabilities)
+    strange = predictor.predict(one, other)
+    assert strange.probabilities.shape == own.probabilities.shape
+    assert not np.array_equal(strange.probabilities, own.probabilities)
+    cut = [
+        dataclasses.replace(
+            volume,
+            array=volume.array[2:-5],
+            geometry=dataclasses.replace(volume.geometry, shape=volume.array[2:-5].shape),
+        )
+        for volume in other
+    ]
+    assert predictor.predict(one, cut).mask.shape == one[0].array.shape  # maps of another grid
+    with pytest.raises(ModelError, match="needs another case"):
+        predictor.predict(one)
+
+
+def test_cases_predicted_together_lend_each_other_their_maps(folder, make_plan, make_model):
+    predictor = Predictor([shuffled(make_model(make_plan(native_2d=True), with_mae=True))], QUICK)
+    cases = [case for case in find_inputs(folder / "in", 1) if case.name != "case-01"]
+    assert predict_cases(predictor, cases, folder / "out", spacing_mm=(1.0, 1.0), save_probabilities=True) == {}
+    first, second = ([read_volume(path, (1.0, 1.0)) for path in case.images] for case in cases)
+    expected = predictor.predict(first, second).probabilities[0]
+    np.testing.assert_allclose(read_volume(folder / "out" / "case-00_prob.mha").array.T, expected, atol=1e-6)
+    with pytest.raises(DatasetError, match="two cases or more, found case-00"):
+        predict_cases(predictor, cases[:1], folder / "out")

@@ -14,6 +14,8 @@ from grcsf.inference.windows import case_probabilities
 class Local(nn.Module):
     """Stands for a network: a convolution of the image, or one of the maps, so that windows cannot matter (much)."""
 
+    window: tuple[int, ...] | None = None
+
     def __init__(self, dims: int, channels: int, kernel: int = 1, residual_channel: int | None = None) -> None:
         super().__init__()
         self.in_channels, self.uses_residual = channels, residual_channel is not None
@@ -68,6 +70,13 @@ def test_a_little_larger_than_the_patch_is_predicted_whole(make_plan):
     assert network.sizes == [(1, 1, 24, 24)]
     case_probabilities(network, image_of(1, 1, 24, 25), None, make_plan(), PLAIN)
     assert {size[2:] for size in network.sizes[1:]} == {(16, 16)}
+
+
+def test_a_network_of_one_size_is_never_given_a_larger_image(make_plan):
+    network = Local(2, 1)
+    network.window = (16, 16)
+    case_probabilities(network, image_of(1, 1, 16, 17), None, make_plan(), PLAIN)
+    assert {size[2:] for size in network.sizes} == {(16, 16)}
 
 
 @pytest.mark.parametrize("dims", [2, 3])

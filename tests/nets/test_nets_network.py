@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from grcsf.config import NetworkSettings
-from grcsf.nets.blocks import crop_end, pad_end
+from grcsf.nets.blocks import crop_end, pad_end, whole_steps
 from grcsf.nets.network import GrcsfNet, cumulative_strides, level_strides
 from grcsf.nets.receptive import receptive_fields
 
@@ -62,8 +62,7 @@ def test_padding_repeats_the_end_and_cropping_takes_it_off(size, more):
 @given(size=st.lists(st.integers(1, 20), min_size=2, max_size=2))
 @settings(max_examples=15)
 def test_the_deepest_level_has_at_least_two_voxels(size):
-    network = GrcsfNet(TINY, 1, 1, [(2, 2), (2, 2)])
-    padded = [edge + more for edge, more in zip(size, network._padding(size), strict=True)]
+    padded = [edge + more for edge, more in zip(size, whole_steps(size, (4, 4)), strict=True)]
     assert all(edge % 4 == 0 for edge in padded)
     assert padded[0] // 4 * (padded[1] // 4) >= 2
     if padded != [4, 8]:  # nothing more than needed
@@ -99,6 +98,24 @@ def test_wrong_inputs_are_refused():
         network(torch.zeros(1, 1, 8, 8))
     with pytest.raises(ValueError, match=r"expected residual maps of shape \(1, 6, 8, 8\), got \(1, 2, 8, 8\)"):
         network(torch.zeros(1, 1, 8, 8), torch.zeros(1, 2, 8, 8))
+
+
+def test_maps_beside_the_image_are_further_channels_and_nothing_else():
+    beside = NetworkSettings(features=(2, 3, 4), rcu=False, rcu_levels=(0,), residual_input="concat")
+    plain = NetworkSettings(features=(2, 3, 4), rcu=False, rcu_levels=(0,))
+    networks = []
+    for settings_of, channels, maps in ((beside, 1, 2), (plain, 7, 0)):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            networks.append(GrcsfNet(settings_of, channels, 1, [(2, 2), (2, 2)], maps=maps, map_channels=3).eval())
+    image, maps = torch.randn(2, 1, 9, 14), torch.randn(2, 6, 9, 14)
+    with torch.no_grad():
+        assert torch.equal(networks[0](image, maps), networks[1](torch.cat([image, maps], dim=1)))
+    assert networks[0].uses_residual
+    assert (networks[0].in_channels, len(networks[0].rcu)) == (1, 0)
+    with pytest.raises(ValueError, match="needs 2 residual maps; got none"):
+        networks[0](image)
+    assert not GrcsfNet(beside, 1, 1, [(2, 2), (2, 2)]).uses_residual  # nobody makes maps
 
 
 def test_dropout_acts_in_training_only():

@@ -15,7 +15,7 @@ CHANNELS, DEEPEST, MAPS, PER_MAP, WIDTH, HEADS = 6, 5, 2, 2, 8, 2
 GRIDS = {2: ((2, 2), (4, 6)), 3: ((1, 2, 2), (4, 2, 4))}  # level stride, decoder grid
 
 
-def unit(dims: int, random_end: bool = True, patch: int = 4, **switches: bool) -> RegionCompensationUnit:
+def unit(dims: int, random_end: bool = True, patch: int = 4, **switches: int) -> RegionCompensationUnit:
     with torch.random.fork_rng():
         torch.manual_seed(1)
         made = RegionCompensationUnit(
@@ -90,7 +90,11 @@ def patches_of(x: torch.Tensor, edge: tuple[int, ...]) -> list[torch.Tensor]:
 
 
 def textbook(
-    made: RegionCompensationUnit, decoder: torch.Tensor, residual: torch.Tensor, deepest: torch.Tensor
+    made: RegionCompensationUnit,
+    decoder: torch.Tensor,
+    residual: torch.Tensor,
+    deepest: torch.Tensor,
+    extra: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """The class docstring, item by item and patch by patch."""
     grid = [size // edge for size, edge in zip(decoder.shape[2:], made.edge, strict=True)]
@@ -105,7 +109,11 @@ def textbook(
             embed = made.tokens.weight.flatten(1)
             tokens = torch.stack([embed @ p + made.tokens.bias for p in patches_of(one, made.cell)])
             tokens = made.token_norm(tokens)
-            attended = attend(made.attention, query, tokens + codes(grid), tokens)
+            keys, values = tokens + codes(grid), tokens
+            if extra is not None:
+                more = made.encoded(extra[item].flatten(1).T)
+                keys, values = torch.cat([keys, more + codes(grid)]), torch.cat([values, more])
+            attended = attend(made.attention, query, keys, values)
             context = deepest[item].flatten(1).mean(1)
             for index in range(len(total)):
                 importance = made.score(torch.cat([tokens[index], context])).sigmoid()
@@ -126,6 +134,32 @@ def test_the_unit_equals_its_textbook_twin(dims):
     assert out.shape == given[0].shape
     assert torch.allclose(out, textbook(made, *given), atol=1e-3, rtol=1e-3)
     assert not torch.allclose(out, given[0], atol=0.1)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_encoder_tokens_are_further_keys_and_values(dims):
+    made, given = unit(dims, token_width=3, token_patch=unit(dims).cell[-1]), inputs(dims)
+    grid = [size // edge for size, edge in zip(given[0].shape[2:], made.edge, strict=True)]
+    tokens = torch.randn(2, 3, *grid, generator=torch.Generator().manual_seed(4))
+    cubic = all(edge == made.token_patch for edge in made.cell)  # else the codes are scaled per axis
+    out = made(*given, tokens)
+    if cubic:
+        assert torch.allclose(out, textbook(made, *given, tokens), atol=1e-3, rtol=1e-3)
+    assert not torch.allclose(out, made(*given, 0 * tokens), atol=1e-3)
+    with pytest.raises(ValueError, match="reads encoder tokens; got none"):
+        made(*given)
+
+
+def test_positions_of_tokens_are_measured_in_the_patches_of_the_unit():
+    made, given = unit(2, token_width=3, token_patch=2), inputs(2)
+    values = made.encoded(torch.zeros(1, 8, 3))
+    keys, _ = made._extra_keys(torch.zeros(1, 3, 2, 4))  # patches of 2 voxels beside cells of 4: half a cell apart
+    first = (keys - values)[0, 0]
+    where, waves = (-0.25, -0.75), torch.logspace(0.5, 2.0, 2)
+    expected = [torch.cat([(2 * math.pi * x / waves).sin(), (2 * math.pi * x / waves).cos()]) for x in where]
+    assert torch.allclose(first, torch.cat(expected), atol=1e-5)
+    assert made.cell == (4, 4)
+    assert made(*given, torch.zeros(2, 3, 5, 7)).shape == given[0].shape  # any grid of tokens
 
 
 @pytest.mark.parametrize("dims", [2, 3])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 
 import numpy as np
 import pytest
@@ -26,11 +28,25 @@ def test_the_key_changes_with_everything_the_maps_depend_on(make_bundle):
         residual_key("image", dataclasses.replace(bundle, weights_hash="1" * 64), settings, 0),
         residual_key("image", bundle, ResidualSettings(kind="absolute"), 0),
         residual_key("image", bundle, ResidualSettings(ratios=(0.5,)), 0),
+        residual_key("image", bundle, ResidualSettings(smoothing_voxels=1.0), 0),
+        residual_key("image", bundle, ResidualSettings(smoothing_voxels=2.0), 0),
         residual_key("image", bundle, settings, 1),
     ]
     assert len(set(keys)) == len(keys)
     assert keys[0] == residual_key("image", make_bundle(), ResidualSettings(), 0)
     assert all(len(key) == 24 for key in keys)
+
+
+def test_whose_maps_are_read_changes_none_of_them(make_bundle):
+    keys = [residual_key("image", make_bundle(), ResidualSettings(source=source), 0) for source in ("own", "shuffled")]
+    assert keys[0] == keys[1]
+
+
+def test_maps_made_before_there_was_smoothing_keep_their_key(make_bundle):
+    bundle = make_bundle()
+    before = {"kind": "signed", "ratios": None, "cosine_window": 5, "overlap": 0.25}
+    text = json.dumps(["image", bundle.plan_hash, bundle.weights_hash, before, 0], sort_keys=True)
+    assert residual_key("image", bundle, ResidualSettings(), 0) == hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def test_the_second_time_nothing_is_computed(make_bundle, tmp_path):

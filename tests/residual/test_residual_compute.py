@@ -90,3 +90,20 @@ def test_input_is_left_alone(make_bundle):
     before = image.copy()
     case_residual(make_bundle(), image, ResidualSettings())
     assert np.array_equal(image, before)
+
+
+@pytest.mark.parametrize(("dims", "kept_apart"), [(2, True), (3, False)])
+def test_smoothing_is_gaussian_and_stays_within_a_slice(make_bundle, dims, kept_apart):
+    image = image_of(1, 4, 8, 8)
+    plain = case_residual(make_bundle(dims), image, ResidualSettings())
+    smooth = case_residual(make_bundle(dims), image, ResidualSettings(smoothing_voxels=1.5))
+    assert smooth.shape == plain.shape
+    assert smooth.dtype == np.float32
+    offsets = np.arange(-6, 7)  # four standard deviations
+    weights = np.exp(-(offsets**2) / (2 * 1.5**2))
+    expected = plain.astype(np.float64)
+    for axis in (2, 3) if kept_apart else (1, 2, 3):
+        places = np.clip(np.arange(expected.shape[axis])[:, None] + offsets, 0, expected.shape[axis] - 1)
+        taken = np.moveaxis(np.take(expected, places, axis), (axis, axis + 1), (-2, -1))
+        expected = np.moveaxis((taken * weights / weights.sum()).sum(-1), -1, axis)
+    np.testing.assert_allclose(smooth, expected, atol=1e-5)

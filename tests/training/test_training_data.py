@@ -44,6 +44,12 @@ def test_batches_are_a_function_of_seed_step_and_rank(make_store, spatial_dims, 
         assert not torch.equal(first["image"], other["image"])
 
 
+def test_the_way_of_drawing_is_the_one_that_is_set(make_store):
+    store = make_store()
+    for way in ("size", "case"):
+        assert LabelledPatches(store, store.names, None, TrainingSettings(lesion_sampling=way), 0).index.sampling == way
+
+
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 @pytest.mark.parametrize("centre", [(1, 4, 5), (0, 0, 0), (2, 13, 11)])
 def test_a_patch_holds_its_centre(make_store, spatial_dims, centre):

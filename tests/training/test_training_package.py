@@ -8,9 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from grcsf.errors import ModelError
+from grcsf.config import NetworkSettings
+from grcsf.errors import ModelError, SettingsError
 from grcsf.fitting.weights import write_model
+from grcsf.nets.peers import PEERS
 from grcsf.training.package import LesionModel, build_network, load_model, save_model
+from grcsf.verbs.info import info
 
 
 @pytest.fixture
@@ -43,6 +46,22 @@ def test_what_is_saved_comes_back(make_model, tmp_path, with_mae):
         assert loaded.mae.weights_hash == model.mae.weights_hash
         state = loaded.mae.networks.state_dict()
         assert all(torch.equal(value, state[name]) for name, value in model.mae.networks.state_dict().items())
+
+
+def test_an_encoder_that_the_network_reads_is_saved_with_it(make_store, settings, make_bundle, tmp_path):
+    chosen = settings.model_copy(update={"network": settings.network.model_copy(update={"rcu_tokens": True})})
+    bundle, plan = make_bundle(chosen), make_store(context=1).plan
+    network = build_network(plan, chosen, bundle).eval()
+    assert network.tokens.channels == (1,)  # the slice between its neighbours
+    torch.nn.init.normal_(network.rcu["0"].fuse[-1].weight)  # a fresh unit would hide the tokens
+    image, residual = torch.randn(1, 3, 9, 7), torch.randn(1, 2, 9, 7)
+    save_model(tmp_path / "model", LesionModel(network, plan, chosen, bundle, {}))
+    loaded = load_model(tmp_path / "model").network
+    with torch.no_grad():
+        out = loaded(image, residual)
+        assert torch.equal(out, network(image, residual))
+        network.tokens.mae.embed.weight.add_(0.5)
+        assert not torch.equal(out, network(image, residual))
 
 
 def test_channels_follow_the_plan(make_store, settings, make_bundle):
@@ -99,3 +118,33 @@ def test_thick_slices_decide_the_strides(make_store, settings):
     network = build_network(plan, settings, None)
     assert network.strides == ((1, 2, 2), (2, 2, 2))
     assert network.total_strides[-1] == (2, 4, 4)
+
+
+def peer_settings(settings, name):
+    widths = (24, 8, 8, 8, 8)
+    network = NetworkSettings(backbone=name, features=widths, gcu="off", rcu=False, deep_supervision=name == "dynunet")
+    return settings.model_copy(update={"network": network})
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_peer_is_saved_loaded_and_described(make_store, settings, tmp_path, name):
+    plan = make_store().plan
+    chosen = peer_settings(settings, name)
+    network = build_network(plan, chosen, None).eval()
+    save_model(tmp_path, LesionModel(network, plan, chosen, None, {"fold": 0}))
+    loaded = load_model(tmp_path).network
+    image = torch.randn(2, 1, 9, 7)
+    with torch.no_grad():
+        assert torch.equal(loaded(image), network(image))
+    found = info(tmp_path)
+    assert found.levels == ()
+    assert found.parameters["all"] == found.parameters["backbone"] == sum(p.numel() for p in network.parameters())
+    assert found.multiply_adds["network"] > 0
+    assert "receptive" not in found.to_text()
+
+
+@pytest.mark.parametrize("name", ["swin-unetr", "unetr"])
+def test_a_transformer_without_einops_names_the_extra(make_store, settings, monkeypatch, name):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(SettingsError, match=rf"network\.backbone={name} needs the package einops: .*grcsf\[peers\]"):
+        build_network(make_store().plan, peer_settings(settings, name), None)

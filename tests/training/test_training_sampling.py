@@ -53,6 +53,34 @@ def test_small_lesions_come_as_often_as_large_ones():
     assert all(LABELS[case][centre] == 1 for case, centre in drawn)
 
 
+CROWDED = {
+    "specks": np.zeros((1, 40, 40), np.uint8),
+    "large": np.zeros((1, 40, 40), np.uint8),
+    "none": np.zeros((1, 40, 40), np.uint8),
+}
+CROWDED["specks"][0, 0:10, 0:10] = 1  # 100 voxels, and 25 specks
+CROWDED["specks"][0, 20:40:4, 20:40:4] = 1
+CROWDED["large"][0, 10:20, 10:20] = 1
+
+
+def test_by_case_each_case_with_a_lesion_counts_alike_and_a_lesion_by_its_voxels():
+    index = LesionIndex(list(CROWDED), CROWDED.__getitem__, True, lesion_fraction=1.0, sampling="case")
+    drawn = index.draw_batch(np.random.default_rng(0), 2000)
+    counts = Counter(case for case, _ in drawn)
+    assert set(counts) == {"specks", "large"}
+    assert counts["large"] == pytest.approx(1000, abs=90)  # four standard deviations
+    specks = sum(case == "specks" and centre[1] >= 20 for case, centre in drawn)
+    assert specks == pytest.approx(counts["specks"] * 25 / 125, abs=52)
+    assert all(CROWDED[case][centre] == 1 for case, centre in drawn)
+
+
+def test_by_size_specks_crowd_the_lesions_of_their_case():
+    index = LesionIndex(list(CROWDED), CROWDED.__getitem__, True, lesion_fraction=1.0, sampling="size")
+    drawn = index.draw_batch(np.random.default_rng(0), 2000)
+    specks = sum(case == "specks" and centre[1] >= 20 for case, centre in drawn)
+    assert specks == pytest.approx(1000, abs=90)
+
+
 @pytest.mark.parametrize(("fraction", "size", "expected"), [(0.5, 4, 2), (0.5, 3, 2), (0.0, 4, 0), (1.0, 4, 4)])
 def test_the_share_on_lesions_is_rounded_up(monkeypatch, fraction, size, expected):
     index = LesionIndex(list(LABELS), LABELS.__getitem__, per_slice=True, lesion_fraction=fraction)

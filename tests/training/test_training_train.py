@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from grcsf.config import NetworkSettings
 from grcsf.errors import DatasetError, OutputError, TrainingError
+from grcsf.nets.peers import PeerNet
 from grcsf.training.data import LabelledPatches
 from grcsf.training.package import load_model
 from grcsf.training.train import train_network
@@ -34,6 +36,21 @@ def train(make_store, settings, make_bundle, tmp_path):
 
 def history(folder):
     return list(csv.DictReader((folder / "history.csv").read_text().splitlines()))
+
+
+@pytest.mark.parametrize("name", ["dynunet", "basic-unet-plus-plus", "attention-unet"])
+def test_a_peer_trains_in_our_loop(make_store, settings, tmp_path, name):
+    network = NetworkSettings(
+        backbone=name, features=(4, 4, 4, 4, 4), gcu="off", rcu=False, deep_supervision=name != "attention-unet"
+    )
+    chosen = settings.model_copy(update={"network": network})
+    model, result = train_network(
+        make_store(), ("case-0", "case-1"), ("case-2",), chosen, tmp_path / "out", device="cpu"
+    )
+    assert isinstance(model.network, PeerNet)
+    assert result.steps == 6
+    state = load_model(tmp_path / "out").network.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in model.network.state_dict().items())
 
 
 @pytest.mark.parametrize("units", [False, True])

@@ -1,4 +1,4 @@
-"""``cases.csv`` and ``summary.json``: what scoring leaves on disk."""
+"""``cases.csv`` and ``summary.json``: what scoring leaves on disk, beside ``lesions.csv``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from grcsf.evaluation.lesion_files import case_columns, case_values, lesion_tree
 from grcsf.evaluation.metrics import METRICS
 from grcsf.evaluation.nnunet import nnunet_summary
+from grcsf.evaluation.strata import CONTRAST_LIMITS
 from grcsf.evaluation.summary import CaseScore, LabelSummary, MeanScores, Summary
 from grcsf.io.files import atomic_path, write_json
 
@@ -24,8 +26,8 @@ def write_cases(path: Path, summary: Summary) -> None:
     header = ["case", "label", "n_reference", "n_prediction", f"reference_{size}", f"prediction_{size}", *METRICS]
     with atomic_path(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
-        writer.writerow([*header, "tp", "fp", "fn"])
-        writer.writerows(_row(score) for score in summary.cases)
+        writer.writerow([*header, "tp", "fp", "fn", *case_columns(summary.spatial_dims)])
+        writer.writerows(_row(score, summary.spatial_dims) for score in summary.cases)
 
 
 def write_summary(path: Path, summary: Summary) -> None:
@@ -37,12 +39,14 @@ def summary_tree(summary: Summary) -> dict[str, Any]:
     """The content of ``summary.json``: nan where there is no value (null in the file).
 
     ``metric_per_case``, ``mean`` and ``foreground_mean`` have nnU-Net's names and follow nnU-Net's rule for empty
-    masks; everything else follows ``when_empty``.
+    masks; the other voxel scores follow ``when_empty``, the lesion-wise ones the rules of ``lesion_preset``.
     """
     return {
         "version": FORMAT,
         "grcsf_version": _version(),
         "when_empty": summary.when_empty.value,
+        "lesion_preset": summary.preset.to_dict() if summary.preset else None,
+        "contrast_limits": list(CONTRAST_LIMITS),
         "spatial_dims": summary.spatial_dims,
         "size_unit": summary.size_unit,
         "n_cases": summary.n_cases,
@@ -68,6 +72,7 @@ def _label_tree(label: LabelSummary) -> dict[str, Any]:
         "lesion_cases": dict(label.lesion_cases.mean),
         "global_dice": label.global_dice,
         "by_size": {name: _mean_tree(scores) for name, scores in label.by_size.items()},
+        "lesions": lesion_tree(label.lesions),
     }
 
 
@@ -75,12 +80,13 @@ def _mean_tree(scores: MeanScores) -> dict[str, Any]:
     return {"n": scores.n, **scores.mean}
 
 
-def _row(score: CaseScore) -> list[str | int | float]:
+def _row(score: CaseScore, spatial_dims: int) -> list[str | int | float]:
     counts = score.counts
     sizes = (f"{score.reference_size:.6g}", f"{score.prediction_size:.6g}")
     values = (f"{score.scores[name]:.6f}" for name in METRICS)
     voxels = (counts.n_reference, counts.n_prediction)
-    return [score.case, score.label, *voxels, *sizes, *values, counts.tp, counts.fp, counts.fn]
+    lesions = case_values(score.lesions, spatial_dims)
+    return [score.case, score.label, *voxels, *sizes, *values, counts.tp, counts.fp, counts.fn, *lesions]
 
 
 def _version() -> str:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from grcsf.arrays import AnyArray
-from grcsf.errors import DatasetError, ImageError
+from grcsf.datasets.naming import image_files
+from grcsf.errors import DatasetError, GrcsfError, ImageError
 from grcsf.io.volume import IMAGE_ENDINGS, Volume, check_same_grid, read_volume, stem_of
 
-__all__ = ["LoadedPair", "find_masks", "load_pair"]
+__all__ = ["LoadedPair", "find_images", "find_masks", "load_pair"]
+
+_log = logging.getLogger("grcsf")
 
 TOLERANCE_MM = 0.01
 """How far the corners of two grids may lie apart: far below any voxel, far above the rounding of image headers."""
@@ -20,11 +24,12 @@ TOLERANCE_MM = 0.01
 
 @dataclass(frozen=True)
 class LoadedPair:
-    """Label values of a reference and a prediction on one grid, and the edge lengths of a voxel."""
+    """Label values of a reference and a prediction on one grid, the edge lengths of a voxel, grey values if known."""
 
     reference: AnyArray
     prediction: AnyArray
     spacing_mm: tuple[float, ...]
+    image: AnyArray | None = None
 
 
 def find_masks(folder: Path) -> dict[str, tuple[Path, ...]]:
@@ -44,14 +49,37 @@ def find_masks(folder: Path) -> dict[str, tuple[Path, ...]]:
     return found
 
 
+def find_images(folder: Path, cases: Sequence[str]) -> dict[str, Path]:
+    """First channel of each case that has one: ``CASE_0000`` or, without such a file, ``CASE``.
+
+    Raises:
+        DatasetError: no such folder, or no image of any of the cases in it.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: no such folder; expected the images that the masks belong to")
+    files = {stem_of(path): path for path in image_files(folder)}
+    found = {name: files.get(f"{name}_0000") or files.get(name) for name in cases}
+    images = {name: path for name, path in found.items() if path is not None}
+    if not images:
+        raise DatasetError(f"{folder}: no image of any case; expected files such as {[*cases, 'CASE'][0]}_0000.nii.gz")
+    missing = [name for name in cases if name not in images]
+    if missing:
+        _log.warning("no image, so no contrast, of %d cases (%s)", len(missing), ", ".join(missing[:5]))
+    return images
+
+
 def load_pair(
     case: str,
     reference: Path,
     prediction: Path,
     labels: Mapping[str, int],
     spacing_mm: tuple[float, ...] | None = None,
+    *,
+    image: Path | None = None,
 ) -> LoadedPair:
     """Read two masks and make sure they can be compared.
+
+    An image that cannot be used is a warning: scores do not depend on it.
 
     Args:
         case: name for the messages.
@@ -59,6 +87,7 @@ def load_pair(
         prediction: mask of a method.
         labels: name -> value, the background included or not.
         spacing_mm: pixel size of PNG files, which do not carry one.
+        image: grey values on the same grid; none: not read.
 
     Raises:
         GridMismatch: the two differ in size or position.
@@ -67,7 +96,20 @@ def load_pair(
     truth, found = read_volume(reference, spacing_mm), read_volume(prediction, spacing_mm)
     check_same_grid(truth, found, f"{case}: reference and prediction", TOLERANCE_MM)
     known = {0, *labels.values()}
-    return LoadedPair(_label_values(case, truth, known), _label_values(case, found, known), truth.geometry.spacing_mm)
+    masks = _label_values(case, truth, known), _label_values(case, found, known)
+    return LoadedPair(*masks, truth.geometry.spacing_mm, _grey_values(case, truth, image, spacing_mm))
+
+
+def _grey_values(case: str, truth: Volume, image: Path | None, spacing_mm: tuple[float, ...] | None) -> AnyArray | None:
+    if image is None:
+        return None
+    try:
+        grey = read_volume(image, spacing_mm)
+        check_same_grid(truth, grey, f"{case}: reference and image", TOLERANCE_MM)
+    except GrcsfError as error:
+        _log.warning("no contrast of the lesions of %s: %s", case, error)
+        return None
+    return grey.array
 
 
 def _label_values(case: str, volume: Volume, known: set[int]) -> AnyArray:

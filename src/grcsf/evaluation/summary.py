@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from grcsf.evaluation.lesion_summary import LesionSummary, summarise_lesions
+from grcsf.evaluation.lesions import LesionScores
 from grcsf.evaluation.metrics import METRICS
 from grcsf.evaluation.overlap import Confusion, WhenEmpty, dice
+from grcsf.evaluation.presets import LesionPreset
+from grcsf.evaluation.strata import SIZE_LIMITS, size_strata, size_stratum
 
 __all__ = ["SIZE_LIMITS", "CaseScore", "LabelSummary", "MeanScores", "Summary", "summarise"]
-
-SIZE_LIMITS: Mapping[int, tuple[str, float, float]] = {2: ("mm2", 100.0, 500.0), 3: ("ml", 1.0, 10.0)}
-"""Spatial dimensions -> unit of size, end of the small and start of the large lesions; own choice."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class CaseScore:
         prediction_size: lesion of the prediction, same unit.
         scores: metric name -> value; nan where ``when_empty`` leaves the case out.
         files: names of the reference and the prediction file.
+        lesions: scores lesion by lesion; none: not made.
     """
 
     case: str
@@ -38,6 +40,7 @@ class CaseScore:
     prediction_size: float
     scores: Mapping[str, float]
     files: tuple[str, str]
+    lesions: LesionScores | None = None
 
     @property
     def has_lesion(self) -> bool:
@@ -66,6 +69,7 @@ class LabelSummary:
         n_false_alarms: lesion-free cases with at least one predicted voxel.
         global_dice: Dice of the voxels of all cases added up (large lesions weigh more); nan if there are none.
         by_size: size of the reference lesion (total of the case) -> means over lesion cases of that size.
+        lesions: numbers by lesion; none if the cases were not scored so.
     """
 
     value: int
@@ -75,6 +79,7 @@ class LabelSummary:
     n_false_alarms: int
     global_dice: float
     by_size: Mapping[str, MeanScores]
+    lesions: LesionSummary | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,7 @@ class Summary:
         cases: scores per case and label, in order of the case names.
         failed: case name -> why it could not be scored.
         unmatched: predictions without a reference, which no number counts.
+        preset: rules of the lesion-wise scores; none: not made.
     """
 
     when_empty: WhenEmpty
@@ -96,6 +102,7 @@ class Summary:
     cases: tuple[CaseScore, ...]
     failed: Mapping[str, str] = field(default_factory=dict)
     unmatched: tuple[str, ...] = ()
+    preset: LesionPreset | None = None
 
     @property
     def n_cases(self) -> int:
@@ -137,16 +144,20 @@ def summarise(cases: Sequence[CaseScore], value: int, spatial_dims: int) -> Labe
         n_false_alarms=sum(score.counts.n_prediction > 0 for score in healthy),
         global_dice=dice(counts, when_empty=WhenEmpty.SKIP),
         by_size=_by_size(lesion, spatial_dims),
+        lesions=_lesions(lesion, healthy, spatial_dims),
     )
 
 
 def _by_size(lesion: Sequence[CaseScore], spatial_dims: int) -> dict[str, MeanScores]:
-    unit, low, high = SIZE_LIMITS[spatial_dims]
-    return {
-        f"below {low:g} {unit}": _mean(score for score in lesion if score.reference_size < low),
-        f"{low:g} to {high:g} {unit}": _mean(score for score in lesion if low <= score.reference_size <= high),
-        f"above {high:g} {unit}": _mean(score for score in lesion if score.reference_size > high),
-    }
+    classes = [(score, size_stratum(score.reference_size, spatial_dims)) for score in lesion]
+    return {name: _mean(score for score, found in classes if found == name) for name in size_strata(spatial_dims)}
+
+
+def _lesions(lesion: Sequence[CaseScore], healthy: Sequence[CaseScore], spatial_dims: int) -> LesionSummary | None:
+    found = [[score.lesions for score in part if score.lesions is not None] for part in (lesion, healthy)]
+    if not any(found):
+        return None
+    return summarise_lesions(found[0], found[1], spatial_dims)
 
 
 def _mean(scores: Iterable[CaseScore]) -> MeanScores:

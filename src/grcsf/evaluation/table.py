@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from grcsf.evaluation.lesion_summary import LesionSummary
 from grcsf.evaluation.metrics import METRICS
 from grcsf.evaluation.overlap import WhenEmpty
 from grcsf.evaluation.summary import LabelSummary, MeanScores, Summary
@@ -31,6 +32,8 @@ def summary_table(summary: Summary) -> str:
         f"{label.n_false_alarms} of {label.n_lesion_free} lesion-free cases with a false positive."
         for name, label in summary.labels.items()
     ]
+    if summary.preset:
+        lines += [_lesions(name, label.lesions, summary.preset.name) for name, label in summary.labels.items()]
     lines.append(f"Cases with both masks empty: {_POLICY[summary.when_empty]} (when_empty={summary.when_empty.value}).")
     if summary.failed:
         lines.append(f"Not scored: {len(summary.failed)} ({', '.join(summary.failed)}).")
@@ -43,6 +46,17 @@ def _rows(name: str, label: LabelSummary) -> Iterable[list[str]]:
     for size, scores in label.by_size.items():
         if scores.n:
             yield _row(name, size, scores)
+
+
+def _lesions(name: str, lesions: LesionSummary | None, preset: str) -> str:
+    if lesions is None:
+        return f"{name}: not scored by lesion."
+    sizes = ", ".join(f"{size}: {part.n_detected} of {part.n}" for size, part in lesions.by_size.items() if part.n)
+    return (
+        f"{name}: {lesions.n_detected} of {lesions.n_reference} lesions detected{f' ({sizes})' if sizes else ''}, "
+        f"{lesions.n_false} of {lesions.n_prediction} predicted ones false, "
+        f"lesion F1 {_number(lesions.f1)} (rules: {preset})."
+    )
 
 
 def _row(name: str, cases: str, scores: MeanScores) -> list[str]:

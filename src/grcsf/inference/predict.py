@@ -24,6 +24,7 @@ from grcsf.preprocess.forward import preprocess_case
 from grcsf.preprocess.geometry import CaseGeometry
 from grcsf.preprocess.inverse import restore
 from grcsf.residual.compute import case_residual, map_ratios
+from grcsf.residual.shuffle import fit_grid, other_cases
 from grcsf.training.package import LesionModel
 
 __all__ = [
@@ -109,8 +110,26 @@ class Predictor:
         """Images per case."""
         return len(self.models[0].plan.channels)
 
-    def predict(self, volumes: list[Volume]) -> Prediction:
-        """Mask, probabilities and residual maps of one case, given one volume per channel."""
+    @property
+    def shuffled_seed(self) -> int | None:
+        """Seed of the models that take the maps of another case (``residual.source``); none if there are none."""
+        seeds = [
+            model.settings.seed
+            for model in self.models
+            if model.network.uses_residual and model.settings.residual.source == "shuffled"
+        ]
+        return seeds[0] if seeds else None
+
+    def predict(self, volumes: list[Volume], other: list[Volume] | None = None) -> Prediction:
+        """Mask, probabilities and residual maps of one case, given one volume per channel.
+
+        Args:
+            volumes: the case.
+            other: the case whose maps are put in the place of its own, for models with ``residual.source=shuffled``.
+
+        Raises:
+            ModelError: such a model without another case.
+        """
         total: FloatArray | None = None
         maps: dict[str, list[FloatArray]] = {}
         prepared: dict[str, tuple[FloatArray, CaseGeometry]] = {}
@@ -120,7 +139,7 @@ class Predictor:
                 image, _, geometry = preprocess_case(volumes, model.plan)
                 prepared[key] = image, geometry
             image, geometry = prepared[key]
-            residual = self._residual(model, image)
+            residual = self._residual(model, image, other)
             found = case_probabilities(model.network, image, residual, model.plan, self.settings, device=self.device)
             native = restore(found, geometry)
             total = native if total is None else total + native
@@ -135,11 +154,17 @@ class Predictor:
         residuals = {name: np.stack(parts).mean(axis=0) for name, parts in maps.items()}
         return Prediction(mask, probabilities, residuals)
 
-    def _residual(self, model: LesionModel, image: FloatArray) -> FloatArray | None:
+    def _residual(self, model: LesionModel, image: FloatArray, other: list[Volume] | None) -> FloatArray | None:
         if model.mae is None or not model.network.uses_residual:
             return None
-        maps = case_residual(model.mae, image, model.settings.residual, model.settings.seed, self.device)
-        return maps.astype(np.float16).astype(np.float32)  # as they were cached for training
+        source, settings = image, model.settings.residual
+        if settings.source == "shuffled":
+            if other is None:
+                raise ModelError("a model with residual.source=shuffled (a control) needs another case for its maps")
+            source, _, _ = preprocess_case(other, model.plan)
+        maps = case_residual(model.mae, source, settings, model.settings.seed, self.device)
+        maps = maps.astype(np.float16).astype(np.float32)  # as they were cached for training
+        return fit_grid(maps, image.shape[1:]) if settings.source == "shuffled" else maps
 
     def _named_maps(self, model: LesionModel, residual: FloatArray | None) -> dict[str, FloatArray]:
         if residual is None or model.mae is None:
@@ -161,7 +186,8 @@ def predict_cases(
 ) -> dict[str, str]:
     """Write ``CASE<ending>`` for each case; maps beside it as ``CASE_prob`` and ``CASE_residual-r50``...
 
-    A case that fails is reported and the others go on.
+    A case that fails is reported and the others go on. A model with ``residual.source=shuffled`` takes the maps of
+    another of ``cases``, so that its masks depend on which cases are predicted together.
 
     Args:
         predictor: the models.
@@ -174,13 +200,19 @@ def predict_cases(
 
     Returns:
         Message of each failed case, by name.
+
+    Raises:
+        DatasetError: a single case for a model with ``residual.source=shuffled``.
     """
     failed: dict[str, str] = {}
+    seed, by_name = predictor.shuffled_seed, {case.name: case for case in cases}
+    others = {} if seed is None else other_cases({case.name: case.group for case in cases}, seed)
     for case in track(cases, "predict", total=len(cases)):
         if resume and mask_path(case, out).is_file():
             continue
         try:
-            found = predictor.predict([read_volume(path, spacing_mm) for path in case.images])
+            pair = (case, by_name[others[case.name]]) if others else (case,)
+            found = predictor.predict(*(_volumes(one, spacing_mm) for one in pair))
             _write(found, case, out, spacing_mm, probabilities=save_probabilities, residuals=save_residuals)
         except GrcsfError as error:
             failed[case.name] = str(error)
@@ -189,6 +221,10 @@ def predict_cases(
             failed[case.name] = "not enough memory; use a smaller inference.batch_size or another device"
             logger.error("%s: %s", case.name, failed[case.name])
     return failed
+
+
+def _volumes(case: Case, spacing_mm: tuple[float, ...] | None) -> list[Volume]:
+    return [read_volume(path, spacing_mm) for path in case.images]
 
 
 def _ending(case: Case) -> str:

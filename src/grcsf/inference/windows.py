@@ -12,18 +12,18 @@ from torch import Tensor
 from grcsf.arrays import FloatArray
 from grcsf.config import InferenceSettings
 from grcsf.fitting.cases import slice_with_context
-from grcsf.nets.network import GrcsfNet
+from grcsf.nets.peers import LesionNetwork
 from grcsf.preprocess.plan import Plan
 
 __all__ = ["case_probabilities"]
 
 _WHOLE = 1.5
-"""An image up to this many times the training patch along each axis is predicted whole."""
+"""An image up to this many times the training patch along each axis is predicted whole, if the network can."""
 
 
 @torch.inference_mode()
 def case_probabilities(
-    network: GrcsfNet,
+    network: LesionNetwork,
     image: FloatArray,
     residual: FloatArray | None,
     plan: Plan,
@@ -65,7 +65,7 @@ def _stack(image: FloatArray, residual: FloatArray | None, plan: Plan) -> FloatA
     return np.stack(slices)
 
 
-def _mirrored(network: GrcsfNet, inputs: Tensor, plan: Plan, settings: InferenceSettings) -> Tensor:
+def _mirrored(network: LesionNetwork, inputs: Tensor, plan: Plan, settings: InferenceSettings) -> Tensor:
     total = _probabilities(network, inputs, plan.patch_size, settings)
     axes = [2 + axis for axis in plan.mirror_axes] if settings.mirroring else []
     for axis in axes:
@@ -73,12 +73,15 @@ def _mirrored(network: GrcsfNet, inputs: Tensor, plan: Plan, settings: Inference
     return total / (1 + len(axes))
 
 
-def _probabilities(network: GrcsfNet, inputs: Tensor, patch_size: Sequence[int], settings: InferenceSettings) -> Tensor:
+def _probabilities(
+    network: LesionNetwork, inputs: Tensor, patch_size: Sequence[int], settings: InferenceSettings
+) -> Tensor:
     def predict(part: Tensor) -> Tensor:
         image, residual = part[:, : network.in_channels], part[:, network.in_channels :]
         return network(image, residual if network.uses_residual else None).float().sigmoid()  # type: ignore[no-any-return]
 
-    if all(edge <= _WHOLE * patch for edge, patch in zip(inputs.shape[2:], patch_size, strict=True)):
+    largest = _WHOLE if network.window is None else 1.0
+    if all(edge <= largest * patch for edge, patch in zip(inputs.shape[2:], patch_size, strict=True)):
         return predict(inputs)
     result = sliding_window_inference(
         inputs,

@@ -7,7 +7,17 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor, nn
 
-__all__ = ["BLOCKS", "PlainBlock", "ResidualBlock", "conv", "crop_end", "norm", "pad_end", "transposed_conv"]
+__all__ = [
+    "BLOCKS",
+    "PlainBlock",
+    "ResidualBlock",
+    "conv",
+    "crop_end",
+    "norm",
+    "pad_end",
+    "transposed_conv",
+    "whole_steps",
+]
 
 _CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 _TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
@@ -43,6 +53,18 @@ def pad_end(x: Float[Tensor, "b c *space"], padding: Sequence[int]) -> Float[Ten
     if not any(padding):
         return x
     return nn.functional.pad(x, [n for more in reversed(padding) for n in (0, more)], mode="replicate")
+
+
+def whole_steps(size: Sequence[int], deepest: Sequence[int]) -> list[int]:
+    """Voxels to add to each axis: up to whole steps of the deepest level, and two of them for its norms.
+
+    >>> whole_steps((9, 14), (4, 4)), whole_steps((3, 4), (4, 4))
+    ([3, 2], [1, 4])
+    """
+    padding = [(-edge) % stride for edge, stride in zip(size, deepest, strict=True)]
+    if all(edge + more == stride for edge, more, stride in zip(size, padding, deepest, strict=True)):
+        padding[-1] += deepest[-1]
+    return padding
 
 
 class PlainBlock(nn.Module):

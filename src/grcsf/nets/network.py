@@ -9,11 +9,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from grcsf.config import NetworkSettings
-from grcsf.nets.blocks import BLOCKS, conv, crop_end, pad_end, transposed_conv
+from grcsf.nets.blocks import BLOCKS, conv, crop_end, pad_end, transposed_conv, whole_steps
 from grcsf.nets.gcu import GlobalCompensationUnit
 from grcsf.nets.rcu import RegionCompensationUnit
 
-__all__ = ["GrcsfNet", "cumulative_strides", "level_strides"]
+__all__ = ["GrcsfNet", "TokenEncoder", "cumulative_strides", "level_strides"]
 
 
 def level_strides(
@@ -52,6 +52,18 @@ def cumulative_strides(strides: Sequence[Sequence[int]]) -> list[tuple[int, ...]
     return total
 
 
+class TokenEncoder(nn.Module):
+    """Gives tokens (b, width, *grid) of an image, one for each patch; a network does not know where they come from.
+
+    Attributes:
+        width: of a token.
+        patch: edge of a patch, voxels.
+    """
+
+    width: int
+    patch: int
+
+
 class GrcsfNet(nn.Module):
     """Segment lesions from an image and its residual maps.
 
@@ -64,9 +76,13 @@ class GrcsfNet(nn.Module):
         in_channels: channels of the image.
         out_channels: labels without background; one logit each.
         strides: stride of each down-sampling step per axis; its inner length is the number of axes (2 or 3).
-        maps: residual maps given to ``forward``; 0 if there is no RCU.
+        maps: residual maps given to ``forward``; 0 if there is no RCU and no map is put beside the image.
         map_channels: channels of each map.
+        tokens: encoder whose tokens the RCUs read beside the maps; none: they read the maps alone.
     """
+
+    window: tuple[int, ...] | None = None
+    """The only input size that a network takes; ours takes any."""
 
     def __init__(
         self,
@@ -77,19 +93,22 @@ class GrcsfNet(nn.Module):
         *,
         maps: int = 0,
         map_channels: int = 1,
+        tokens: TokenEncoder | None = None,
     ) -> None:
         super().__init__()
         dims, widths = len(strides[0]), settings.features
         if len(strides) != len(widths) - 1:
             raise ValueError(f"{len(widths)} levels need {len(widths) - 1} strides, got {len(strides)}")
-        self.dims, self.uses_residual = dims, settings.rcu and maps > 0
+        self.dims, self.uses_residual = dims, settings.uses_residual and maps > 0
+        self.concat = self.uses_residual and settings.residual_input == "concat"
+        first = in_channels + (maps * map_channels if self.concat else 0)
         self.in_channels, self.maps, self.map_channels = in_channels, maps, map_channels
         self.widths, self.strides = tuple(widths), tuple(tuple(step) for step in strides)
         block, last = BLOCKS[settings.backbone], len(widths) - 1
         self.encoder = nn.ModuleList(
             block(
                 dims,
-                in_channels if level == 0 else widths[level - 1],
+                first if level == 0 else widths[level - 1],
                 widths[level],
                 1 if level == 0 else strides[level - 1],
                 settings.dropout if level == last else 0.0,
@@ -103,26 +122,32 @@ class GrcsfNet(nn.Module):
         total = cumulative_strides(strides)
         self.gcu = nn.ModuleDict()
         self.rcu = nn.ModuleDict()
+        self.tokens = tokens
         if settings.gcu != "off":
             for i in range(last):
                 self.gcu[str(i)] = GlobalCompensationUnit(dims, widths[i], widths[i + 1], settings.gcu)
-        if self.uses_residual:
+        if self.uses_residual and not self.concat:
             for i in settings.rcu_levels:
-                self.rcu[str(i)] = RegionCompensationUnit(
-                    dims,
-                    widths[i],
-                    widths[-1],
-                    maps=maps,
-                    map_channels=map_channels,
-                    level_stride=total[i],
-                    patch=settings.rcu_patch,
-                    width=settings.rcu_dim,
-                    heads=settings.rcu_heads,
-                    importance=settings.rcu_importance,
-                    learned_weights=settings.rcu_learned_weights,
-                    pixel_path=settings.rcu_pixel_path,
-                )
+                self.rcu[str(i)] = self._region_unit(settings, i, total[i])
         self.total_strides = tuple(total)
+
+    def _region_unit(self, settings: NetworkSettings, level: int, stride: Sequence[int]) -> RegionCompensationUnit:
+        return RegionCompensationUnit(
+            self.dims,
+            self.widths[level],
+            self.widths[-1],
+            maps=self.maps,
+            map_channels=self.map_channels,
+            level_stride=stride,
+            patch=settings.rcu_patch,
+            width=settings.rcu_dim,
+            heads=settings.rcu_heads,
+            importance=settings.rcu_importance,
+            learned_weights=settings.rcu_learned_weights,
+            pixel_path=settings.rcu_pixel_path,
+            token_width=self.tokens.width if self.tokens else 0,
+            token_patch=self.tokens.patch if self.tokens else 8,
+        )
 
     def forward(
         self,
@@ -132,7 +157,7 @@ class GrcsfNet(nn.Module):
         """Logits on the image's own grid, whatever its size.
 
         Raises:
-            ValueError: channels that do not fit, or no residual maps for a network that has an RCU.
+            ValueError: channels that do not fit, or no residual maps for a network that uses them.
         """
         return self.all_heads(image, residual)[0]
 
@@ -142,22 +167,16 @@ class GrcsfNet(nn.Module):
         """Logits of every head, finest first, each on the image grid divided by its level's stride (rounded up)."""
         self._check(image, residual)
         size = image.shape[2:]
-        padding = self._padding(size)
-        features = self._encode(pad_end(image, padding))
+        padding = whole_steps(size, self.total_strides[-1])
         use = pad_end(residual, padding) if residual is not None and self.uses_residual else None
-        outputs = self._decode(features, use)
+        padded = pad_end(image, padding)
+        features = self._encode(torch.cat([padded, use], dim=1) if self.concat and use is not None else padded)
+        tokens = self.tokens(padded) if self.tokens is not None else None
+        outputs = self._decode(features, use, tokens)
         return [
             crop_end(head, [-(-edge // step) for edge, step in zip(size, stride, strict=True)])
             for head, stride in zip(outputs, self.total_strides, strict=False)
         ]
-
-    def _padding(self, size: Sequence[int]) -> list[int]:
-        """Voxels to add to each axis: up to whole steps of the deepest level, and two of them for its norms."""
-        deepest = self.total_strides[-1]
-        padding = [(-edge) % stride for edge, stride in zip(size, deepest, strict=True)]
-        if all(edge + more == stride for edge, more, stride in zip(size, padding, deepest, strict=True)):
-            padding[-1] += deepest[-1]
-        return padding
 
     def _encode(self, image: Tensor) -> list[Tensor]:
         features = []
@@ -166,7 +185,7 @@ class GrcsfNet(nn.Module):
             features.append(image)
         return features
 
-    def _decode(self, features: list[Tensor], residual: Tensor | None) -> list[Tensor]:
+    def _decode(self, features: list[Tensor], residual: Tensor | None, tokens: Tensor | None) -> list[Tensor]:
         deepest = features[-1]
         x, outputs = deepest, []
         for i in reversed(range(len(self.decoder))):
@@ -175,7 +194,7 @@ class GrcsfNet(nn.Module):
                 skip = self.gcu[str(i)](skip, features[i + 1])
             x = self.decoder[i](torch.cat([self.up[i](x), skip], dim=1))
             if residual is not None and str(i) in self.rcu:
-                x = self.rcu[str(i)](x, residual, deepest)
+                x = self.rcu[str(i)](x, residual, deepest, tokens)
             if i < len(self.heads):
                 outputs.append(self.heads[i](x))
         return outputs[::-1]
@@ -188,7 +207,7 @@ class GrcsfNet(nn.Module):
         if not self.uses_residual:
             return
         if residual is None:
-            raise ValueError(f"this network has an RCU and needs {self.maps} residual maps; got none")
+            raise ValueError(f"this network needs {self.maps} residual maps; got none")
         expected = (image.shape[0], self.maps * self.map_channels, *image.shape[2:])
         if tuple(residual.shape) != expected:
             raise ValueError(f"expected residual maps of shape {expected}, got {tuple(residual.shape)}")

@@ -14,9 +14,12 @@ from grcsf.nets.blocks import conv, crop_end, pad_end
 __all__ = ["RegionCompensationUnit"]
 
 
-def _patch_codes(grid: Sequence[int], width: int, like: Tensor) -> Tensor:
-    """Sine-cosine codes of patch coordinates about the grid's centre, (1, n, width)."""
-    axes = [torch.arange(n, device=like.device, dtype=torch.float32) - (n - 1) / 2 for n in grid]
+def _patch_codes(grid: Sequence[int], width: int, like: Tensor, scale: Sequence[float] = (1.0, 1.0, 1.0)) -> Tensor:
+    """Sine-cosine codes of patch coordinates about the grid's centre, times ``scale`` per axis, (1, n, width)."""
+    axes = [
+        (torch.arange(n, device=like.device, dtype=torch.float32) - (n - 1) / 2) * step
+        for n, step in zip(grid, scale, strict=False)
+    ]
     where = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, len(grid))
     bands = width // (2 * len(grid))
     waves = torch.logspace(0.5, 2.0, bands, device=like.device)
@@ -48,6 +51,8 @@ class RegionCompensationUnit(nn.Module):
         importance: patch importance scoring on or off.
         learned_weights: learnable weights per map, else their plain mean.
         pixel_path: pixel-level residual features on or off.
+        token_width: width of the encoder tokens that stand beside the patches as keys and values; 0: none.
+        token_patch: edge of their patches in voxels of the input grid.
     """
 
     def __init__(
@@ -65,6 +70,8 @@ class RegionCompensationUnit(nn.Module):
         importance: bool = True,
         learned_weights: bool = True,
         pixel_path: bool = True,
+        token_width: int = 0,
+        token_patch: int = 8,
     ) -> None:
         super().__init__()
         self.dims, self.maps, self.map_channels, self.width = dims, maps, map_channels, width
@@ -78,6 +85,8 @@ class RegionCompensationUnit(nn.Module):
         self.tokens = convolution(map_channels, width, tuple(cell), stride=tuple(cell))  # type: ignore[arg-type]
         self.query_norm, self.token_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.token_patch = token_patch
+        self.encoded = nn.Sequential(nn.Linear(token_width, width), nn.LayerNorm(width)) if token_width else None
         self.score = (
             nn.Sequential(nn.Linear(width + deepest_channels, width), nn.GELU(), nn.Linear(width, 1))
             if importance
@@ -102,21 +111,27 @@ class RegionCompensationUnit(nn.Module):
         decoder: Float[Tensor, "b c *space"],
         residual: Float[Tensor, "b maps_k *full"],
         deepest: Float[Tensor, "b e *deep"],
+        tokens: Float[Tensor, "b w *grid"] | None = None,
     ) -> Float[Tensor, "b c *space"]:
         """Compensated decoder feature, same shape as ``decoder``.
 
         ``residual`` stands on the input grid (maps x map_channels channels, map slowest). Patches that reach over the
-        end of the image see its last voxel repeated.
+        end of the image see its last voxel repeated. ``tokens`` are those of the autoencoder's encoder, where the
+        unit was made with a ``token_width``.
 
         Raises:
-            ValueError: residual maps that are not ``level_stride`` times as large as ``decoder``.
+            ValueError: no tokens for a unit that reads them, or residual maps that are not ``level_stride`` times as
+                large as ``decoder``.
         """
         self._check(decoder, residual)
+        if self.encoded is not None and tokens is None:
+            raise ValueError("this unit reads encoder tokens; got none")
         query: Tensor = self.query(pad_end(decoder, _missing(decoder, self.edge)))
         codes = _patch_codes(query.shape[2:], self.width, query)
         queries = self.query_norm(query.flatten(2).transpose(1, 2)) + codes
         total = torch.zeros_like(queries)
-        for weight, attended, importance in self._attend(queries, codes, residual, deepest):
+        extra = self._extra_keys(tokens) if self.encoded is not None and tokens is not None else None
+        for weight, attended, importance in self._attend(queries, codes, residual, deepest, extra):
             total = total + weight * importance * attended
         spread: Tensor = self.spread(total.transpose(1, 2).reshape(query.shape))
         parts = [crop_end(spread, decoder.shape[2:])]
@@ -142,13 +157,23 @@ class RegionCompensationUnit(nn.Module):
     def _normed(self, feature: Tensor) -> Tensor:
         return self.token_norm(feature.flatten(2).transpose(1, 2))  # type: ignore[no-any-return]
 
+    def _extra_keys(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of encoder tokens, with positions in units of the unit's own patches."""
+        assert self.encoded is not None
+        values: Tensor = self.encoded(tokens.flatten(2).transpose(1, 2))
+        scale = [self.token_patch / edge for edge in self.cell]
+        return values + _patch_codes(tokens.shape[2:], self.width, values, scale), values
+
     def _attend(
-        self, queries: Tensor, codes: Tensor, residual: Tensor, deepest: Tensor
+        self, queries: Tensor, codes: Tensor, residual: Tensor, deepest: Tensor, extra: tuple[Tensor, Tensor] | None
     ) -> list[tuple[Tensor, Tensor, Tensor]]:
         result = []
         for weight, feature in zip(self.weights, self._features(residual), strict=True):
             tokens = self._normed(feature)
-            attended, _ = self.attention(queries, tokens + codes, tokens, need_weights=False)
+            keys, values = tokens + codes, tokens
+            if extra is not None:
+                keys, values = torch.cat([keys, extra[0]], dim=1), torch.cat([values, extra[1]], dim=1)
+            attended, _ = self.attention(queries, keys, values, need_weights=False)
             result.append((weight, attended, self._importance(tokens, deepest)))
         return result
 

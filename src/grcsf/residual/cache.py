@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import blosc2
 import numpy as np
@@ -19,9 +20,19 @@ __all__ = ["ResidualCache", "residual_key"]
 
 
 def residual_key(content_hash: str, mae: MaeBundle, settings: ResidualSettings, seed: int) -> str:
-    """Hash of image, plan, MAE weights, map settings and seed: 24 hexadecimal digits."""
-    parts = [content_hash, mae.plan_hash, mae.weights_hash, settings.model_dump(mode="json"), seed]
+    """Hash of image, plan, MAE weights, map settings and seed: 24 hexadecimal digits.
+
+    ``source`` is no part of it: it says which case's maps are read, and changes none of them.
+    """
+    parts = [content_hash, mae.plan_hash, mae.weights_hash, _what_makes_maps(settings), seed]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _what_makes_maps(settings: ResidualSettings) -> dict[str, Any]:
+    made_by = settings.model_dump(mode="json", exclude={"source"})
+    if not settings.smoothing_voxels:
+        del made_by["smoothing_voxels"]  # maps from before there was smoothing are the same
+    return made_by
 
 
 class ResidualCache:
@@ -68,7 +79,7 @@ class ResidualCache:
             {
                 "case": case,
                 "shape": list(maps.shape),
-                "settings": self.settings.model_dump(mode="json"),
+                "settings": _what_makes_maps(self.settings),
                 "seed": self.seed,
                 "mae": self.mae.weights_hash,
                 "plan": self.mae.plan_hash,

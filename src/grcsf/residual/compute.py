@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from grcsf.arrays import FloatArray
@@ -14,7 +15,7 @@ from grcsf.config import ResidualSettings
 from grcsf.mae.bundle import MaeBundle
 from grcsf.residual.maps import rebuild_hidden, residual_map
 
-__all__ = ["case_residual", "map_channels", "map_ratios"]
+__all__ = ["case_residual", "map_channels", "map_ratios", "window_starts"]
 
 _BATCH = 16
 """Slices or windows at a time."""
@@ -38,7 +39,7 @@ def case_residual(
     Args:
         mae: the networks.
         image: ``(C, D, H, W)``, normalised; with a 2-D network D counts slices.
-        settings: kind and ratios.
+        settings: kind, ratios and smoothing.
         seed: seed of the visible sets; the same seed gives the same maps.
         device: torch device.
 
@@ -55,7 +56,15 @@ def case_residual(
         parts.append(torch.cat(batches))
     maps = torch.cat(parts, dim=1)
     maps = maps.transpose(0, 1) if mae.spatial_dims == 2 else maps[0]
-    return np.ascontiguousarray(maps.numpy())
+    return _smoothed(np.ascontiguousarray(maps.numpy()), settings.smoothing_voxels, mae.spatial_dims)
+
+
+def _smoothed(maps: FloatArray, sigma_voxels: float, spatial_dims: int) -> FloatArray:
+    """Gaussian over the axes of a slice or volume; the edge is repeated beyond the image."""
+    if not sigma_voxels:
+        return maps
+    sigma = (0.0,) * (4 - spatial_dims) + (sigma_voxels,) * spatial_dims
+    return np.asarray(ndimage.gaussian_filter(maps, sigma, mode="nearest"), dtype=np.float32)
 
 
 @torch.inference_mode()
@@ -67,7 +76,7 @@ def _batch_residual(mae: MaeBundle, image: Tensor, ratio: float, settings: Resid
     padded = torch.nn.functional.pad(image, [n for pair in reversed(pads) for n in pair], "replicate")
     total, weight = torch.zeros_like(padded), torch.zeros(1, 1, *full, device=image.device)
     ramp = _blend_weight(window, image.device)
-    for start in _window_starts(full, window, settings.overlap):
+    for start in window_starts(full, window, settings.overlap):
         where = (slice(None), slice(None), *(slice(s, s + w) for s, w in zip(start, window, strict=True)))
         middle = [s - b + w / 2 - edge / 2 for s, b, w, edge in zip(start, before, window, size, strict=True)]
         origin = torch.tensor(middle, device=image.device).expand(image.shape[0], -1)
@@ -78,8 +87,14 @@ def _batch_residual(mae: MaeBundle, image: Tensor, ratio: float, settings: Resid
     return residual_map(image, (total / weight)[inside], settings.kind, settings.cosine_window)
 
 
-def _window_starts(size: Sequence[int], window: Sequence[int], overlap: float) -> Iterator[tuple[int, ...]]:
-    """Starts of windows as large as those of pre-training: the network knows no other grid."""
+def window_starts(size: Sequence[int], window: Sequence[int], overlap: float) -> Iterator[tuple[int, ...]]:
+    """Starts of windows as large as those of pre-training: the network knows no other grid.
+
+    Args:
+        size: of the image, voxels, on each axis at least that of the window.
+        window: of the masked autoencoder, voxels.
+        overlap: share of a window that its neighbour covers too.
+    """
     axes = []
     for edge, wide in zip(size, window, strict=True):
         step = max(1, int(wide * (1 - overlap)))

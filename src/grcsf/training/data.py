@@ -41,7 +41,9 @@ class LabelledPatches:
         self._image = ArrayCache(store.image)
         self._maps = ArrayCache(maps, limit_bytes=2**30) if maps else None
         self._label = ArrayCache(self._read_label, limit_bytes=2**30)
-        self.index = LesionIndex(cases, self._label, self.plan.spatial_dims == 2, settings.lesion_fraction)
+        self.index = LesionIndex(
+            cases, self._label, self.plan.spatial_dims == 2, settings.lesion_fraction, settings.lesion_sampling
+        )
         self.augment = Augmentation(
             settings.augmentation, self.plan.patch_size, self.plan.mirror_axes, with_residual=maps is not None
         )

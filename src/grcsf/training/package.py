@@ -11,8 +11,10 @@ from grcsf.fitting.fit import frozen_weights
 from grcsf.fitting.weights import read_model, understood, write_model
 from grcsf.mae.bundle import MaeBundle, restore_mae
 from grcsf.nets.network import GrcsfNet, level_strides
+from grcsf.nets.peers import LesionNetwork, PeerShape, build_peer
 from grcsf.preprocess.plan import Plan
 from grcsf.residual.compute import map_channels, map_ratios
+from grcsf.training.tokens import EncoderTokens
 
 __all__ = ["LesionModel", "build_network", "load_model", "plain_backbone", "save_model"]
 
@@ -25,23 +27,29 @@ class LesionModel:
         network: in evaluation mode.
         plan: preprocessing plan.
         settings: all settings of its training.
-        mae: the masked autoencoder of its residual maps; none without an RCU.
+        mae: the masked autoencoder of its residual maps; none for a network without them.
         provenance: fold, training cases, scores; JSON-able.
     """
 
-    network: GrcsfNet
+    network: LesionNetwork
     plan: Plan
     settings: Settings
     mae: MaeBundle | None
     provenance: dict[str, Any]
 
 
-def build_network(plan: Plan, settings: Settings, mae: MaeBundle | None) -> GrcsfNet:
-    """Network for a plan; its maps are those of ``mae`` under the residual settings."""
+def build_network(plan: Plan, settings: Settings, mae: MaeBundle | None) -> LesionNetwork:
+    """Network for a plan; its maps are those of ``mae`` under the residual settings.
+
+    Raises:
+        SettingsError: a peer whose package is not installed.
+    """
     in_channels = len(plan.channels) * (2 * plan.context + 1 if plan.spatial_dims == 2 else 1)
     spacing = [1.0 if value is None else value for value in plan.spacing_mm]
     strides = level_strides(plan.patch_size, spacing[-plan.spatial_dims :], len(settings.network.features))
-    maps = len(map_ratios(settings.residual, mae)) if mae and settings.network.rcu else 0
+    if settings.network.is_peer:
+        return build_peer(settings.network, PeerShape(in_channels, len(plan.labels) - 1, strides, plan.patch_size))
+    maps = len(map_ratios(settings.residual, mae)) if mae and settings.network.uses_residual else 0
     return GrcsfNet(
         settings.network,
         in_channels,
@@ -49,7 +57,17 @@ def build_network(plan: Plan, settings: Settings, mae: MaeBundle | None) -> Grcs
         strides,
         maps=maps,
         map_channels=map_channels(settings.residual, len(plan.channels)),
+        tokens=_encoder_tokens(plan, settings, mae) if mae and settings.network.rcu else None,
     )
+
+
+def _encoder_tokens(plan: Plan, settings: Settings, mae: MaeBundle) -> EncoderTokens | None:
+    """The encoder of the MAE (of the first mask ratio where there are two), for an RCU that reads its tokens."""
+    if not settings.network.rcu_tokens:
+        return None
+    reach = plan.context if plan.spatial_dims == 2 else 0
+    channels = [index * (2 * reach + 1) + reach for index in range(len(plan.channels))]
+    return EncoderTokens(mae.network(mae.settings.ratios[0]), channels)
 
 
 def save_model(folder: Path, model: LesionModel) -> None:
@@ -90,5 +108,5 @@ def load_model(folder: Path) -> LesionModel:
 
 
 def plain_backbone(settings: NetworkSettings) -> NetworkSettings:
-    """The same backbone with both units off."""
-    return settings.model_copy(update={"gcu": "off", "rcu": False})
+    """The same backbone with both units off, fed with the image alone."""
+    return settings.model_copy(update={"gcu": "off", "rcu": False, "residual_input": "rcu"})

@@ -1,4 +1,4 @@
-"""Where training patches come from: lesions of every size alike, and anywhere."""
+"""Where training patches come from: lesions of every size or of every case alike, and anywhere."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy import ndimage
@@ -46,22 +47,30 @@ def find_lesions(case: str, label: LabelArray, per_slice: bool) -> list[Lesion]:
 class LesionIndex:
     """Draws patch centres.
 
-    A share of the draws is centred on a lesion: first a size class (factor 4 wide) is drawn, each present class as
-    likely as any other, then a lesion of that class, so that small lesions come as often as large ones. The
-    other draws are centred anywhere in any case.
-    Source: own.
+    A share of the draws is centred on a lesion. ``size``: first a size class (factor 4 wide) is drawn, each present
+    class as likely as any other, then a lesion of that class, so that small lesions come as often as large ones.
+    ``case``: first a case with a lesion, each as likely as any other, then a lesion of it by its share of the case's
+    lesion voxels, so that specks do not crowd out what makes up a case. A centre is one of the lesion's remembered
+    voxels. The other draws are centred anywhere in any case.
+    Source: own (size), standard (case; close to the oversampling of nnU-Net, Isensee et al. 2021).
 
     Args:
         cases: names to draw from.
         label: reads the label ``(D, H, W)`` of a case.
         per_slice: lesions are components within slices (2-D).
         lesion_fraction: share of lesion-centred draws.
+        sampling: ``size`` or ``case``.
     """
 
     def __init__(
-        self, cases: Sequence[str], label: Callable[[str], LabelArray], per_slice: bool, lesion_fraction: float
+        self,
+        cases: Sequence[str],
+        label: Callable[[str], LabelArray],
+        per_slice: bool,
+        lesion_fraction: float,
+        sampling: Literal["size", "case"] = "size",
     ) -> None:
-        self.cases, self.lesion_fraction = list(cases), lesion_fraction
+        self.cases, self.lesion_fraction, self.sampling = list(cases), lesion_fraction, sampling
         self.shapes: dict[str, tuple[int, ...]] = {}
         classes: dict[int, list[Lesion]] = defaultdict(list)
         for case in self.cases:
@@ -70,6 +79,10 @@ class LesionIndex:
             for lesion in find_lesions(case, array, per_slice):
                 classes[int(math.log(lesion.size, 4))].append(lesion)
         self.classes = [classes[key] for key in sorted(classes)]
+        by_case: dict[str, list[Lesion]] = defaultdict(list)
+        for lesion in (lesion for found in self.classes for lesion in found):
+            by_case[lesion.case].append(lesion)
+        self.by_case = [by_case[key] for key in sorted(by_case)]
 
     @property
     def lesions(self) -> int:
@@ -79,13 +92,20 @@ class LesionIndex:
     def draw(self, rng: np.random.Generator, on_lesion: bool) -> tuple[str, tuple[int, int, int]]:
         """A case and the voxel (d, h, w) that a patch is centred on."""
         if on_lesion and self.classes:
-            found = self.classes[int(rng.integers(len(self.classes)))]
-            lesion = found[int(rng.integers(len(found)))]
+            lesion = self._draw_lesion(rng)
             d, h, w = lesion.voxels[int(rng.integers(len(lesion.voxels)))]
             return lesion.case, (int(d), int(h), int(w))
         case = self.cases[int(rng.integers(len(self.cases)))]
         d, h, w = (int(rng.integers(edge)) for edge in self.shapes[case])
         return case, (d, h, w)
+
+    def _draw_lesion(self, rng: np.random.Generator) -> Lesion:
+        if self.sampling == "size":
+            found = self.classes[int(rng.integers(len(self.classes)))]
+            return found[int(rng.integers(len(found)))]
+        found = self.by_case[int(rng.integers(len(self.by_case)))]
+        ends = np.cumsum([lesion.size for lesion in found])
+        return found[int(np.searchsorted(ends, rng.integers(ends[-1]), side="right"))]
 
     def draw_batch(self, rng: np.random.Generator, size: int) -> list[tuple[str, tuple[int, int, int]]]:
         """``size`` draws, the stated share of them on lesions (rounded up)."""

@@ -17,7 +17,7 @@ from grcsf.fitting.batches import Batch
 from grcsf.fitting.fit import Budget, FitResult, fit
 from grcsf.fitting.module import FittedModule
 from grcsf.mae.bundle import MaeBundle
-from grcsf.nets.network import GrcsfNet
+from grcsf.nets.peers import LesionNetwork
 from grcsf.preprocess.store import CaseStore
 from grcsf.training.data import LabelledPatches, ReadMaps
 from grcsf.training.losses import SegmentationLoss, label_channels
@@ -32,7 +32,9 @@ logger = logging.getLogger("grcsf")
 
 
 class _SegmentationModule(FittedModule):
-    def __init__(self, network: GrcsfNet, settings: Settings, values: Sequence[int], selection: list[Batch]) -> None:
+    def __init__(
+        self, network: LesionNetwork, settings: Settings, values: Sequence[int], selection: list[Batch]
+    ) -> None:
         t = settings.training
         super().__init__(
             network, t.learning_rate, t.weight_decay, warmup=t.warmup, ema_decay=t.ema_decay, seed=settings.seed
@@ -120,10 +122,10 @@ def train_network(
     return model, result
 
 
-def _final_network(module: _SegmentationModule, folder: Path, keep: str) -> GrcsfNet:
+def _final_network(module: _SegmentationModule, folder: Path, keep: str) -> LesionNetwork:
     best = folder / "best.ckpt"
     if keep == "best" and best.is_file():
         module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
     network = module.final_network.cpu().eval().requires_grad_(False)
-    assert isinstance(network, GrcsfNet)
+    assert isinstance(network, LesionNetwork)
     return network

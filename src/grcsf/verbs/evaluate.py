@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from grcsf.config import Settings
+from grcsf.evaluation.presets import resolve_preset
 from grcsf.evaluation.score import evaluate_folder
 from grcsf.evaluation.summary import Summary
 from grcsf.io.record import RunRecord
@@ -20,6 +22,7 @@ def evaluate(
     *,
     labels: Mapping[str, int] | None = None,
     cases: Sequence[str] | None = None,
+    images: str | Path | None = None,
     settings: Settings | None = None,
     spacing_mm: tuple[float, ...] | None = None,
     resume: bool = False,
@@ -30,10 +33,11 @@ def evaluate(
     Args:
         reference: folder of reference masks.
         prediction: folder of predicted masks.
-        output: folder for ``cases.csv`` and ``summary.json``; none writes nothing.
+        output: folder for ``cases.csv``, ``lesions.csv`` and ``summary.json``; none writes nothing.
         labels: name -> value; none: ``dataset.json`` beside the reference folder, else one label of value 1.
         cases: names to score; none: all references.
-        settings: ``evaluation.when_empty`` is used.
+        images: folder of the images of the masks, for the contrast of lesions; none: no contrast.
+        settings: the ``evaluation`` settings are used.
         spacing_mm: pixel spacing of PNG masks; none: that of ``dataset.json``.
         resume: replace scores that are there.
         overwrite: the same.
@@ -42,16 +46,24 @@ def evaluate(
     truth = Path(reference)
     known, spacing = _from_dataset(truth)
     arguments = (truth, Path(prediction), Path(output) if output else None, labels or known)
-    keywords = {"cases": cases, "resume": resume, "overwrite": overwrite, "spacing_mm": spacing_mm or spacing}
+    keywords: dict[str, Any] = {
+        "cases": cases,
+        "resume": resume,
+        "overwrite": overwrite,
+        "spacing_mm": spacing_mm or spacing,
+    }
+    rules = resolve_preset(settings.evaluation.preset)
+    keywords |= {"images": Path(images) if images else None, "preset": rules}
     policy = settings.evaluation.when_empty
     if output is None:
-        return evaluate_folder(*arguments, policy, **keywords)  # type: ignore[arg-type]
+        return evaluate_folder(*arguments, policy, **keywords)
     from grcsf.io.files import ensure_new
 
     ensure_new(Path(output), overwrite, resume)
     dumped = {"evaluation": settings.evaluation.model_dump(mode="json")}
-    with RunRecord(Path(output), verb="evaluate", settings=dumped, inputs=[], device="cpu"):
-        return evaluate_folder(*arguments, policy, **{**keywords, "overwrite": True})  # type: ignore[arg-type]
+    with RunRecord(Path(output), verb="evaluate", settings=dumped, inputs=[], device="cpu") as record:
+        record.add("lesion_preset", rules.to_dict())
+        return evaluate_folder(*arguments, policy, **{**keywords, "overwrite": True})
 
 
 def _from_dataset(reference: Path) -> tuple[dict[str, int], tuple[float, ...] | None]:

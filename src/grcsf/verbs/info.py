@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from grcsf.errors import ModelError
@@ -15,11 +17,12 @@ from grcsf.fitting.weights import DESCRIPTION
 from grcsf.io.files import read_json
 from grcsf.mae.bundle import MaeBundle, load_mae
 from grcsf.nets.network import GrcsfNet
+from grcsf.nets.peers import LesionNetwork
 from grcsf.nets.receptive import Level, receptive_fields
 from grcsf.residual.compute import map_ratios
 from grcsf.training.package import LesionModel, load_model
 
-__all__ = ["ModelInfo", "info", "multiply_adds", "residual_multiply_adds"]
+__all__ = ["ModelInfo", "count_work", "info", "multiply_adds", "residual_multiply_adds"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class ModelInfo:
         parameters: by part.
         multiply_adds: by part, for one training patch; ``residual maps`` counts all passes of the MAE.
         patch_size: the training patch, voxels.
-        levels: receptive field of the convolutions per encoder level; empty for an MAE.
+        levels: receptive field of the convolutions per encoder level; empty for an MAE and for a peer.
         facts: labels, channels, provenance.
     """
 
@@ -86,11 +89,11 @@ def info(model: str | Path) -> ModelInfo:
     return _describe_model(load_model(folder))
 
 
-def multiply_adds(network: GrcsfNet, patch_size: tuple[int, ...]) -> int:
+def multiply_adds(network: LesionNetwork, patch_size: tuple[int, ...]) -> int:
     """Multiply-adds of one forward pass on one patch, as torch counts them (convolutions, matrix products)."""
     image = torch.zeros(1, network.in_channels, *patch_size)
     maps = torch.zeros(1, network.maps * network.map_channels, *patch_size) if network.uses_residual else None
-    return _count_work(network, image, maps)
+    return count_work(network, image, maps)
 
 
 def residual_multiply_adds(mae: MaeBundle, ratios: tuple[float, ...]) -> int:
@@ -102,17 +105,19 @@ def residual_multiply_adds(mae: MaeBundle, ratios: tuple[float, ...]) -> int:
         patches = math.prod(edge // network.patch for edge in mae.window)
         sets = round(1 / (1 - ratio))
         visible = torch.arange(patches)[None, : patches // sets]
-        total += sets * _count_work(network, image, visible)
+        total += sets * count_work(network, image, visible)
     return total
 
 
-def _count_work(network: torch.nn.Module, *inputs: torch.Tensor | None) -> int:
-    """Multiply-adds of one call, in training mode: evaluation mode fuses attention into uncounted kernels."""
-    was_training = network.training
-    network.train()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(*inputs)
-    network.train(was_training)
+def count_work(network: torch.nn.Module, *inputs: torch.Tensor | None) -> int:
+    """Multiply-adds of one call, as torch counts them (convolutions, matrix products, attention among them).
+
+    In training mode and with plain attention, for fused attention kernels are not counted. A copy is called, because
+    batch norms learn in training mode.
+    """
+    copied = copy.deepcopy(network).train()
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():
+        copied(*inputs)
     return int(counter.get_total_flops()) // 2
 
 
@@ -128,8 +133,8 @@ def _describe_mae(mae: MaeBundle) -> ModelInfo:
 
 def _describe_model(model: LesionModel) -> ModelInfo:
     network, plan = model.network, model.plan
-    units = _count(network.gcu), _count(network.rcu)
-    parameters = {"backbone": _count(network) - sum(units), "GCU": units[0], "RCU": units[1]}
+    units = {"GCU": _count(network.gcu), "RCU": _count(network.rcu)} if isinstance(network, GrcsfNet) else {}
+    parameters = {"backbone": _count(network) - sum(units.values()), **units}
     work = {"network": multiply_adds(network, plan.patch_size)}
     if model.mae is not None:
         parameters["masked autoencoder"] = _count(model.mae.networks)
@@ -137,5 +142,5 @@ def _describe_model(model: LesionModel) -> ModelInfo:
     parameters["all"] = sum(parameters.values())
     spacing = [1.0 if mm is None else mm for mm in plan.spacing_mm][-plan.spatial_dims :]
     facts = {"channels": [channel.name for channel in plan.channels], "labels": plan.labels, **model.provenance}
-    levels = receptive_fields(network.widths, network.strides, spacing)
-    return ModelInfo("lesion-model", parameters, work, plan.patch_size, tuple(levels), facts)
+    fields = receptive_fields(network.widths, network.strides, spacing) if isinstance(network, GrcsfNet) else []
+    return ModelInfo("lesion-model", parameters, work, plan.patch_size, tuple(fields), facts)

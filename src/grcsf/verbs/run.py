@@ -14,6 +14,7 @@ from grcsf.datasets.dataset import Dataset
 from grcsf.datasets.nnunet_raw import read_dataset
 from grcsf.datasets.splits import get_fold
 from grcsf.errors import DatasetError, SettingsError
+from grcsf.evaluation.presets import resolve_preset
 from grcsf.evaluation.summary import Summary
 from grcsf.fitting.fit import check_device
 from grcsf.io.files import atomic_path, ensure_new, make_folder
@@ -49,7 +50,7 @@ def budget_settings(settings: Settings, minutes: float) -> Settings:
     Raises:
         SettingsError: not above 0.
     """
-    share = 0.25 if settings.network.rcu else 0.0
+    share = 0.25 if settings.network.uses_residual else 0.0
     pairs = [f"training.minutes={(1 - share) * minutes}", *([f"mae.minutes={share * minutes}"] if share else [])]
     return load_settings(None, pairs, base=settings)
 
@@ -85,6 +86,7 @@ def run(
     """
     settings, out = settings or Settings(), Path(output)
     check_device(device)
+    resolve_preset(settings.evaluation.preset)  # a wrong one is told now, not after training
     if not folds:
         raise SettingsError("no fold given; expected at least one, such as 0")
     data = read_dataset(Path(dataset))
@@ -163,7 +165,7 @@ class _Stages:
             device=self.device,
             spacing_mm=self.data.spacing_mm,
             save_probabilities=self.save_probabilities,
-            save_residuals=self.settings.network.rcu,
+            save_residuals=self.settings.network.uses_residual,
             resume=self.resume,
             overwrite=self.overwrite,
         )
@@ -172,12 +174,20 @@ class _Stages:
             reasons = "; ".join(failed.values()) or "none has a label"
             raise DatasetError(f"{self.data.name}: no validation case of fold {fold} can be scored ({reasons})")
         truth, masks = self.data.root / "labelsTr", here / "validation"
-        summary = evaluate(truth, masks, here / "scores", cases=predicted, settings=self.settings, overwrite=True)
+        summary = evaluate(
+            truth,
+            masks,
+            here / "scores",
+            cases=predicted,
+            images=self.data.root / "imagesTr",
+            settings=self.settings,
+            overwrite=True,
+        )
         return summary, failed
 
     def _train(self, fold: int, here: Path) -> None:
         store, root = self.out / "preprocessed", self.data.root
-        mae = here / "mae" if self.settings.network.rcu else None
+        mae = here / "mae" if self.settings.network.uses_residual else None
         if mae is not None:
             pretrain(
                 store,

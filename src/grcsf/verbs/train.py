@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from grcsf.arrays import FloatArray
 from grcsf.config import Settings
+from grcsf.datasets.dataset import Dataset
 from grcsf.datasets.nnunet_raw import read_dataset
 from grcsf.datasets.splits import get_fold
 from grcsf.errors import SettingsError
@@ -13,6 +16,7 @@ from grcsf.io.record import RunRecord
 from grcsf.preprocess.store import CaseStore
 from grcsf.residual.cache import ResidualCache
 from grcsf.residual.compute import case_residual
+from grcsf.residual.shuffle import fit_grid, other_cases
 from grcsf.training.package import LesionModel, load_model
 from grcsf.training.train import train_network
 from grcsf.verbs.common import label_subset, lasting, open_stage, require_cases, selection_split
@@ -40,7 +44,7 @@ def train(
         preprocessed: output of :func:`grcsf.preprocess`.
         dataset: the nnU-Net raw folder it came from.
         output: folder of the model.
-        mae: output of :func:`grcsf.pretrain` for this fold; needed unless ``network.rcu`` is false.
+        mae: output of :func:`grcsf.pretrain` for this fold; needed unless the network takes no residual maps.
         cache: folder of residual maps; none: ``residual`` beside ``output``.
         fold: its training part is trained on; its validation part is not read.
         settings: all settings.
@@ -49,20 +53,17 @@ def train(
         overwrite: replace what is there.
 
     Raises:
-        SettingsError: an RCU without an MAE.
+        SettingsError: residual maps without an MAE.
         LeakageError: an MAE that saw the fold's validation cases.
     """
     settings, out = settings or Settings(), Path(output)
     check_device(device)
     store, data = CaseStore(Path(preprocessed)), read_dataset(Path(dataset))
-    if settings.network.rcu and mae is None:
-        raise SettingsError(
-            "network.rcu needs residual maps: give the MAE of this fold (-m), or --set network.rcu=false"
-        )
+    _refuse_missing_mae(settings, mae)
     parts = get_fold(data, fold, settings.seed)
     require_cases(store, parts.train)
     bundle = maps = None
-    if settings.network.rcu and mae is not None:
+    if settings.network.uses_residual and mae is not None:
         bundle = checked_mae(Path(mae), store, Path(dataset), fold, settings.seed)
     claim = {
         "fold": fold,
@@ -76,7 +77,7 @@ def train(
         kept = ResidualCache(
             Path(cache) if cache else out.parent / "residual", bundle, settings.residual, settings.seed
         )
-        maps = _MapReader(kept, store)
+        maps = _MapReader(kept, store, _others(data, parts.train, settings))
     labelled = label_subset(data, parts, settings.training.label_fraction, settings.seed)
     training, selection = selection_split(data, labelled, settings)
     dumped = settings.model_dump(mode="json")
@@ -99,13 +100,35 @@ def train(
     return model
 
 
+def _refuse_missing_mae(settings: Settings, mae: str | Path | None) -> None:
+    if settings.network.uses_residual and mae is None:
+        name, off = ("rcu", "rcu=false") if settings.network.rcu else ("residual_input", "residual_input=rcu")
+        raise SettingsError(
+            f"network.{name} needs residual maps: give the MAE of this fold (-m), or --set network.{off}"
+        )
+
+
+def _others(data: Dataset, names: Sequence[str], settings: Settings) -> dict[str, str]:
+    """Whose maps each case gets, where they are not its own."""
+    if settings.residual.source == "own":
+        return {}
+    return other_cases({name: data.case(name).group for name in names}, settings.seed)
+
+
 class _MapReader:
-    """Residual maps of a case, from the cache or computed now; a class so that loader processes can carry it."""
+    """Residual maps of a case, from the cache or computed now; a class so that loader processes can carry it.
 
-    def __init__(self, cache: ResidualCache, store: CaseStore) -> None:
-        self.cache, self.store = cache, store
+    ``others`` names the case whose maps are given in the place of a case's own.
+    """
 
-    def __call__(self, name: str):  # type: ignore[no-untyped-def]
+    def __init__(self, cache: ResidualCache, store: CaseStore, others: Mapping[str, str]) -> None:
+        self.cache, self.store, self.others = cache, store, dict(others)
+
+    def __call__(self, name: str) -> FloatArray:
+        other = self.others.get(name)
+        return self._own(name) if other is None else fit_grid(self._own(other), self.store.shape(name)[1:])
+
+    def _own(self, name: str) -> FloatArray:
         cache = self.cache
         return cache.get(
             name,

@@ -1,0 +1,267 @@
+"""What a benchmark compares, read from a YAML file: data sets, entries, folds, seeds, label fractions, budget."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import Formatter
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from grcsf.config import Frozen, Settings, load_settings, read_yaml
+from grcsf.datasets.phantoms import PhantomSettings
+from grcsf.errors import SettingsError
+
+__all__ = [
+    "Benchmark",
+    "BudgetRule",
+    "Cell",
+    "DataSet",
+    "Entry",
+    "Extra",
+    "PhantomData",
+    "load_benchmark",
+]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
+_FIXED = ("seed", "training.label_fraction", "training.steps", "training.minutes", "mae.minutes")
+PLACEHOLDERS = ("python", "dataset", "fold", "seed", "fraction", "output", "multiply_adds", "steps", "cores")
+
+
+class PhantomData(PhantomSettings):
+    """A data set of brain phantoms that the benchmark makes itself; ``subjects`` are those to train on."""
+
+    held_out: int = Field(4, ge=1, description="Further phantoms, the validation cases of the one fold.")
+
+
+class DataSet(Frozen):
+    """An nnU-Net raw folder with ``splits_final.json``, or phantoms."""
+
+    name: str = Field(description="Short name for run folders and tables.")
+    path: str | None = Field(None, description="Folder; relative ones are looked for below --data.")
+    phantoms: PhantomData | None = Field(None, description="Make these phantoms in place of a folder.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataSet:
+        _refuse_name("data set", self.name)
+        if (self.path is None) == (self.phantoms is None):
+            raise ValueError(f"data set {self.name}: expected either path or phantoms")
+        return self
+
+
+class Entry(Frozen):
+    """One method."""
+
+    name: str = Field(description="Short name for run folders and tables.")
+    description: str = Field("", description="One line for the tables: what it is, what was tuned.")
+    kind: Literal["grcsf", "outside"] = Field("grcsf", description="grcsf: through our loop; outside: a command.")
+    settings: dict[str, Any] = Field(default_factory=dict, description="Changed settings, as `a.b: value`.")
+    command: tuple[str, ...] = Field((), description="outside: program and arguments with {placeholders}; no shell.")
+    label_fraction: float | None = Field(None, gt=0, le=1, description="Run at this label fraction only.")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Entry:
+        _refuse_name("entry", self.name)
+        if self.kind == "grcsf" and self.command:
+            raise ValueError(f"entry {self.name}: a command needs kind: outside")
+        if self.kind == "outside":
+            if not self.command or self.settings:
+                raise ValueError(f"entry {self.name}: kind outside needs a command and takes no settings")
+            _refuse_placeholders(self.name, self.command)
+        fixed = [key for key in self.settings if key in _FIXED]
+        if fixed:
+            raise ValueError(f"entry {self.name}: {', '.join(fixed)} is set by the benchmark, the same for all")
+        return self
+
+
+class BudgetRule(Frozen):
+    """What is equal between entries."""
+
+    mode: Literal["equal-compute", "equal-parameters"] = Field(
+        "equal-compute", description="Equal training multiply-adds, or widths scaled to equal parameters as well."
+    )
+    training_multiply_adds: float | None = Field(None, gt=0, description="Of one run, pre-training and maps included.")
+    steps: int | None = Field(None, ge=1, description="equal-parameters only: optimiser steps of the network.")
+    reference: str | None = Field(None, description="equal-parameters: entry whose parameter count the others get.")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> BudgetRule:
+        if (self.training_multiply_adds is None) == (self.steps is None):
+            raise ValueError("expected either training_multiply_adds or steps")
+        if self.mode == "equal-compute" and (self.steps is not None or self.reference is not None):
+            raise ValueError("mode equal-compute takes training_multiply_adds only")
+        if self.mode == "equal-parameters" and self.reference is None:
+            raise ValueError("mode equal-parameters needs a reference entry")
+        return self
+
+
+class Extra(Frozen):
+    """Further runs of some entries: more seeds on one fold, or a longer training."""
+
+    entries: tuple[str, ...] = Field(min_length=1, description="Names of entries.")
+    data_sets: tuple[str, ...] | None = Field(None, description="Names of data sets; none: all.")
+    folds: tuple[int, ...] | None = Field(None, description="None: those of the benchmark.")
+    seeds: tuple[int, ...] | None = Field(None, description="None: those of the benchmark.")
+    fractions: tuple[float, ...] | None = Field(None, description="None: those of the benchmark.")
+    budget_times: float = Field(1.0, gt=0, description="Multiple of the budget.")
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One run: an entry on a fold of a data set, with a seed, a label fraction and a multiple of the budget."""
+
+    entry: str
+    data_set: str
+    fold: int
+    seed: int
+    fraction: float
+    times: float
+
+    @property
+    def id(self) -> str:
+        """Name of its folder, the same in every process.
+
+        >>> Cell("ours", "strokes", 0, 1, 0.25, 4.0).id
+        'ours_strokes_f0_s1_l25_x4'
+        """
+        longer = "" if self.times == 1 else f"_x{self.times:g}"
+        return f"{self.entry}_{self.data_set}_f{self.fold}_s{self.seed}_l{100 * self.fraction:g}{longer}"
+
+
+class Benchmark(Frozen):
+    """A whole benchmark file."""
+
+    title: str = Field("Benchmark", description="Heading of the tables.")
+    note: str = Field("", description="A sentence below it, such as what was tuned.")
+    data_sets: tuple[DataSet, ...] = Field(min_length=1, description="What the entries are measured on.")
+    entries: tuple[Entry, ...] = Field(min_length=1, description="What is measured.")
+    settings: dict[str, Any] = Field(default_factory=dict, description="Settings of all entries, as `a.b: value`.")
+    folds: tuple[int, ...] = Field((0,), min_length=1, description="Folds of splits_final.json.")
+    seeds: tuple[int, ...] = Field((0,), min_length=1, description="Seeds.")
+    fractions: tuple[float, ...] = Field((1.0,), min_length=1, description="Shares of the labelled patients.")
+    extra: tuple[Extra, ...] = Field((), description="Further runs of some entries.")
+    reference: str | None = Field(None, description="Entry that all others are paired with; none: the first.")
+    budget: BudgetRule = Field(description="What is equal.")
+    cores: int = Field(1, ge=1, description="Threads of each run; runs go one after another.")
+    device: str = Field("cpu", description="Device of the runs inside the package.")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Benchmark:
+        names, data = [entry.name for entry in self.entries], [item.name for item in self.data_sets]
+        for kind, given in (("entry", names), ("data set", data)):
+            if len(set(given)) < len(given):
+                raise ValueError(f"two {kind} names are the same: {', '.join(given)}")
+        for extra in self.extra:
+            _refuse_unknown("extra", extra.entries, names)
+            _refuse_unknown("extra", extra.data_sets or (), data)
+        _refuse_unknown("reference", [self.reference] if self.reference else [], names)
+        _refuse_unknown("budget.reference", [self.budget.reference] if self.budget.reference else [], names)
+        for fraction in (*self.fractions, *(f for extra in self.extra for f in extra.fractions or ())):
+            if not 0 < fraction <= 1:
+                raise ValueError(f"fractions: {fraction} is not above 0 and at most 1")
+        if min((*self.folds, *self.seeds)) < 0:
+            raise ValueError("folds and seeds go from 0")
+        if self.budget.reference and self.entry(self.budget.reference).kind == "outside":
+            raise ValueError(f"budget.reference {self.budget.reference}: expected an entry inside the package")
+        fixed = [key for key in self.settings if key in _FIXED]
+        if fixed:
+            raise ValueError(f"settings: {', '.join(fixed)} is set by the benchmark")
+        return self
+
+    @property
+    def paired_with(self) -> str:
+        """Name of the entry that the others are compared with."""
+        return self.reference or self.entries[0].name
+
+    def entry(self, name: str) -> Entry:
+        """The entry of that name."""
+        return next(entry for entry in self.entries if entry.name == name)
+
+    def data_set(self, name: str) -> DataSet:
+        """The data set of that name."""
+        return next(item for item in self.data_sets if item.name == name)
+
+    def entry_settings(self, name: str, *, seed: int = 0, fraction: float = 1.0) -> Settings:
+        """All settings of an entry's run, but the steps that the budget gives.
+
+        Raises:
+            SettingsError: an unknown setting or a value that does not fit; the entry is named.
+        """
+        changed = {**self.settings, **self.entry(name).settings, "seed": seed, "training.label_fraction": fraction}
+        try:
+            return load_settings(None, [f"{key}={json.dumps(value)}" for key, value in changed.items()])
+        except SettingsError as error:
+            raise SettingsError(f"entry {name}: {str(error).removeprefix('--set ')}") from None
+
+    def cells(self) -> tuple[Cell, ...]:
+        """All runs, in the order of the queue: fold by fold and seed by seed, so that every entry is met early."""
+        return tuple(dict.fromkeys(self._cells()))
+
+    def main_cells(self) -> tuple[Cell, ...]:
+        """The runs of the full grid, without the extra ones."""
+        return tuple(self._block(Extra(entries=tuple(entry.name for entry in self.entries))))
+
+    def _cells(self) -> Iterator[Cell]:
+        yield from self.main_cells()
+        for extra in self.extra:
+            yield from self._block(extra)
+
+    def _block(self, block: Extra) -> Iterator[Cell]:
+        for data in block.data_sets or tuple(item.name for item in self.data_sets):
+            for fraction in block.fractions or self.fractions:
+                for fold in block.folds if block.folds is not None else self.folds:
+                    for seed in block.seeds if block.seeds is not None else self.seeds:
+                        for name in block.entries:
+                            if self.entry(name).label_fraction in (None, fraction):
+                                yield Cell(name, data, fold, seed, fraction, block.budget_times)
+
+
+def load_benchmark(path: Path) -> Benchmark:
+    """A benchmark from its YAML file, with the settings of every entry checked.
+
+    Raises:
+        SettingsError: an unreadable file, an unknown key, or something that does not fit; all are listed.
+    """
+    try:
+        found = Benchmark.model_validate(read_yaml(path))
+    except ValidationError as error:
+        raise SettingsError(f"{path.name}: {_explain(error)}") from None
+    for entry in found.entries:
+        if entry.kind == "grcsf":
+            settings = found.entry_settings(entry.name)
+            if settings.training.minutes is not None or settings.mae.minutes is not None:
+                raise SettingsError(f"entry {entry.name}: a budget of minutes is not equal work; remove it")
+    return found
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "value_error":
+            lines.append(f"{where}: {item['ctx']['error']}" if where else str(item["ctx"]["error"]))
+        else:
+            lines.append(f"{where}: {item['msg']} (found {item.get('input')!r:.60})")
+    return "; ".join(lines)
+
+
+def _refuse_name(kind: str, name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{kind} {name!r}: expected letters, digits, dots and hyphens, such as our-model")
+
+
+def _refuse_unknown(where: str, names: Sequence[str], known: Sequence[str]) -> None:
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(f"{where}: unknown {', '.join(unknown)}; known: {', '.join(known)}")
+
+
+def _refuse_placeholders(name: str, command: Sequence[str]) -> None:
+    used = {word for part in command for _, word, _, _ in Formatter().parse(part) if word is not None}
+    unknown = sorted(used - set(PLACEHOLDERS))
+    if unknown:
+        raise ValueError(f"entry {name}: unknown placeholder {unknown[0]!r}; known: {', '.join(PLACEHOLDERS)}")

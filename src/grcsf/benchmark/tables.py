@@ -1,0 +1,271 @@
+"""From stored scores to numbers with intervals: means over subjects, strata, paired differences, seeds, costs.
+
+A subject counts once: its value is the mean over its cases and over the seeds that its fold was run with. Intervals
+are bootstrapped over subjects, so they say nothing of seeds; the spread over seeds stands in a table of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from grcsf.benchmark.costs import Costs, costs_of
+from grcsf.benchmark.scores import CaseRow, RunScores
+from grcsf.benchmark.spec import Benchmark
+from grcsf.evaluation.statistics import Interval, SeedSpread, bootstrap_mean, holm, paired_difference, spread
+from grcsf.evaluation.strata import CONTRAST_STRATA, contrast_stratum, size_strata, size_stratum
+
+__all__ = ["Difference", "EntryNumbers", "Group", "Measure", "SeedRow", "make_groups", "subject_values"]
+
+OVERLAP = ("dice", "iou", "f1", "precision", "recall")
+LESION_WISE = ("lesion_f1", "lesion_precision", "lesion_recall")
+FALSE_ALARMS = "false_alarms"
+FOUND = "lesions_found"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number of a case, over some of the cases.
+
+    Attributes:
+        key: name in the tables' files, such as ``dice`` or ``dice@below 1 ml``.
+        value: number of a row; nan leaves it out.
+        counts: whether a row belongs here.
+        paired: whether differences to the reference entry are tested.
+        of: rows are cases, or lesions of the references.
+    """
+
+    key: str
+    value: Callable[[CaseRow], float]
+    counts: Callable[[CaseRow], bool]
+    paired: bool
+    of: Literal["cases", "lesions"] = "cases"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """An entry minus the reference entry, over the subjects and seeds that both have; p corrected after Holm."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+    effect: float
+    p_value: float
+    p_holm: float
+
+
+@dataclass(frozen=True)
+class EntryNumbers:
+    """All numbers of one entry in a group, by key of the measure."""
+
+    name: str
+    description: str
+    runs: int
+    planned: int
+    scores: Mapping[str, Interval]
+    differences: Mapping[str, Difference]
+    costs: Costs
+
+
+@dataclass(frozen=True)
+class SeedRow:
+    """Spread of one measure over seeds, beside that over subjects, on the folds that all seeds were run on."""
+
+    name: str
+    key: str
+    seeds: tuple[int, ...]
+    folds: tuple[int, ...]
+    spread: SeedSpread
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that may be compared: one data set, label, label fraction and multiple of the budget."""
+
+    data_set: str
+    label: str
+    fraction: float
+    times: float
+    strata: tuple[str, ...]
+    when_empty: str
+    entries: tuple[EntryNumbers, ...]
+    seeds: tuple[SeedRow, ...]
+
+    @property
+    def title(self) -> str:
+        """Words for a heading."""
+        longer = "" if self.times == 1 else f", {self.times:g} times the budget"
+        return f"{self.data_set}, {self.label}, {100 * self.fraction:g} % of the labels{longer}"
+
+
+def make_groups(spec: Benchmark, runs: Sequence[RunScores]) -> list[Group]:
+    """All tables of a benchmark, in the order of its file.
+
+    Where the full grid has runs of a group, they alone give its means, so that entries with further seeds are not
+    compared with others that have fewer; further runs then show in the spread over seeds only.
+    """
+    planned = spec.cells()
+    main = set(spec.main_cells())
+    keys = dict.fromkeys((cell.data_set, cell.fraction, cell.times) for cell in planned)
+    groups = []
+    for key in keys:
+        here = [run for run in runs if (run.cell.data_set, run.cell.fraction, run.cell.times) == key]
+        cells = [cell for cell in planned if (cell.data_set, cell.fraction, cell.times) == key]
+        grid = [cell for cell in cells if cell in main] or cells
+        for label in dict.fromkeys(row.label for run in here for row in run.rows):
+            wanted = {name: sum(cell.entry == name for cell in grid) for name in _names(spec)}
+            compared = [run for run in here if run.cell in set(grid)]
+            groups.append(_group(spec, label, compared, here, wanted))
+    return groups
+
+
+def subject_values(runs: Iterable[RunScores], label: str, measure: Measure) -> dict[str, float]:
+    """Value of each subject: the mean over its cases and the runs that predicted them; sorted by subject."""
+    found: dict[str, list[float]] = {}
+    for run in runs:
+        for row in run.rows if measure.of == "cases" else run.lesions:
+            if row.label == label and measure.counts(row) and not math.isnan(value := measure.value(row)):
+                found.setdefault(row.subject, []).append(value)
+    return {subject: float(np.mean(found[subject])) for subject in sorted(found)}
+
+
+def measures_of(runs: Sequence[RunScores]) -> list[Measure]:
+    """What is measured: overlap and detection in lesion cases, Dice and recall by size, false alarms elsewhere."""
+    known = {key for run in runs for row in run.rows[:1] for key in row.values}
+    paired = {"dice", "recall", "lesion_f1", "lesion_recall"}
+    found = [
+        Measure(key, _reader(key), lambda row: row.has_lesion, key in paired)
+        for key in (*OVERLAP, *LESION_WISE)
+        if key in known
+    ]
+    dims = runs[0].spatial_dims
+    for index, name in enumerate(size_strata(dims)):
+        for key in ("dice", "recall", "lesion_recall"):
+            if key in known:
+                found.append(Measure(f"{key}@{name}", _reader(key), _of_size(name, dims), index == 0))
+    for name in CONTRAST_STRATA if any(run.lesions for run in runs) else ():
+        found.append(Measure(f"{FOUND}@{name} contrast", _reader("detected"), _of_contrast(name), False, "lesions"))
+    alarm = Measure(
+        FALSE_ALARMS, lambda row: float(row.values["n_prediction"] > 0), lambda row: not row.has_lesion, True
+    )
+    return [*found, alarm]
+
+
+def _names(spec: Benchmark) -> list[str]:
+    return [entry.name for entry in spec.entries]
+
+
+def _reader(key: str) -> Callable[[CaseRow], float]:
+    return lambda row: row.values.get(key, math.nan)
+
+
+def _of_size(name: str, spatial_dims: int) -> Callable[[CaseRow], bool]:
+    return lambda row: row.has_lesion and size_stratum(row.size, spatial_dims) == name
+
+
+def _of_contrast(name: str) -> Callable[[CaseRow], bool]:
+    return lambda row: contrast_stratum(row.values["contrast"]) == name
+
+
+def _group(
+    spec: Benchmark, label: str, grid: list[RunScores], every: list[RunScores], planned: Mapping[str, int]
+) -> Group:
+    cell, measures = every[0].cell, measures_of(every)
+    by_entry = {name: [run for run in grid if run.cell.entry == name] for name in _names(spec)}
+    by_entry = {name: found for name, found in by_entry.items() if found}
+    differences = _differences(spec.paired_with, by_entry, label, [m for m in measures if m.paired])
+    entries = [
+        EntryNumbers(
+            name=name,
+            description=spec.entry(name).description,
+            runs=len(found),
+            planned=planned[name],
+            scores={m.key: interval for m in measures if (interval := _interval(found, label, m)) is not None},
+            differences=differences.get(name, {}),
+            costs=costs_of(found),
+        )
+        for name, found in by_entry.items()
+    ]
+    return Group(
+        data_set=cell.data_set,
+        label=label,
+        fraction=cell.fraction,
+        times=cell.times,
+        strata=size_strata(every[0].spatial_dims),
+        when_empty=every[0].when_empty,
+        entries=tuple(entries),
+        seeds=tuple(_seed_rows(spec, every, label, measures)),
+    )
+
+
+def _interval(runs: Sequence[RunScores], label: str, measure: Measure) -> Interval | None:
+    values = list(subject_values(runs, label, measure).values())
+    return bootstrap_mean(values) if values else None
+
+
+def _differences(
+    reference: str, by_entry: Mapping[str, list[RunScores]], label: str, measures: Sequence[Measure]
+) -> dict[str, dict[str, Difference]]:
+    """Differences by entry and measure; Holm's correction is over the entries of one measure."""
+    found: dict[str, dict[str, Difference]] = {name: {} for name in by_entry}
+    base = by_entry.get(reference, [])
+    for measure in measures:
+        tested = {}
+        for name, runs in by_entry.items():
+            if name != reference and base:
+                pair = _paired_values(runs, base, label, measure)
+                if len(pair[0]):
+                    tested[name] = paired_difference(*pair)
+        corrected = holm([test.p_value for test in tested.values()]) if tested else []
+        for (name, test), p_holm in zip(tested.items(), corrected, strict=True):
+            found[name][measure.key] = Difference(
+                test.mean, test.low, test.high, test.n, test.effect, test.p_value, p_holm
+            )
+    return found
+
+
+def _paired_values(
+    runs: Sequence[RunScores], base: Sequence[RunScores], label: str, measure: Measure
+) -> tuple[list[float], list[float]]:
+    """Values of the subjects that both have, over the folds and seeds that both were run with."""
+    both = {_place(run) for run in runs} & {_place(run) for run in base}
+    one, two = (subject_values([run for run in part if _place(run) in both], label, measure) for part in (runs, base))
+    subjects = [subject for subject in one if subject in two]
+    return [one[subject] for subject in subjects], [two[subject] for subject in subjects]
+
+
+def _place(run: RunScores) -> tuple[int, int]:
+    return run.cell.fold, run.cell.seed
+
+
+def _seed_rows(
+    spec: Benchmark, runs: Sequence[RunScores], label: str, measures: Sequence[Measure]
+) -> Iterable[SeedRow]:
+    for name in _names(spec):
+        mine = [run for run in runs if run.cell.entry == name]
+        folds_by_seed = {run.cell.seed: {r.cell.fold for r in mine if r.cell.seed == run.cell.seed} for run in mine}
+        seeds, folds = _most_seeds(folds_by_seed)
+        if len(seeds) < 2:
+            continue
+        for measure in measures:
+            if "@" in measure.key and not measure.paired:
+                continue
+            chosen = {
+                seed: subject_values([r for r in mine if r.cell.seed == seed and r.cell.fold in folds], label, measure)
+                for seed in seeds
+            }
+            shared = sorted(set.intersection(*(set(values) for values in chosen.values())))
+            if shared:
+                table = [[values[subject] for subject in shared] for values in chosen.values()]
+                yield SeedRow(name, measure.key, tuple(seeds), tuple(sorted(folds)), spread(table))
+
+
+def _most_seeds(folds_by_seed: Mapping[int, set[int]]) -> tuple[list[int], set[int]]:
+    """All seeds and the folds they share; where they share none, no seeds."""
+    folds = set.intersection(*folds_by_seed.values()) if folds_by_seed else set()
+    return (sorted(folds_by_seed), folds) if folds else ([], set())

@@ -1,0 +1,197 @@
+"""What has to be done for a run: a chain of units, each a folder with steps; units that runs share are made once.
+
+phantoms -> preprocessed -> budget -> mae -> maps -> run (train, predict, score). A shared unit's folder is named
+after a hash of all that decides its content, so two runs share it exactly when they would make the same thing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from grcsf.benchmark.process import StepFiles
+from grcsf.benchmark.spec import Benchmark, BudgetRule, Cell, DataSet
+from grcsf.config import Settings
+from grcsf.datasets.splits import SPLITS_FILE
+from grcsf.errors import DatasetError, OutputError
+from grcsf.io.files import read_json, to_plain
+
+__all__ = ["PHANTOM_FOLDER", "Unit", "flat_differences", "run_unit"]
+
+PHANTOM_FOLDER = "Dataset900_BrainPhantoms"
+RUN_STEPS = ("train", "predict", "score")
+OUTSIDE_STEPS = ("command", "score")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One folder of the queue.
+
+    Attributes:
+        id: name of the folder.
+        folder: where.
+        steps: what is done there, in order, each in a process of its own.
+        job: everything the steps need, JSON-able; where things lie may change between two calls.
+        claim: what decides the result; a folder with another claim is refused.
+        needs: the unit before it.
+        command: of the step ``command`` of an outside entry, after the placeholders were filled.
+    """
+
+    id: str
+    folder: Path
+    steps: tuple[str, ...]
+    job: Mapping[str, Any]
+    claim: Mapping[str, Any]
+    needs: Unit | None = None
+    command: tuple[str, ...] = ()
+
+    def files(self, step: str) -> StepFiles:
+        """Record and log of a step."""
+        return StepFiles(self.folder, step)
+
+    def command_of(self, step: str) -> tuple[str, ...]:
+        """Program and arguments of a step."""
+        if step == "command":
+            return self.command
+        return (sys.executable, "-m", "grcsf.benchmark.worker", step, str(self.folder))
+
+    def is_done(self) -> bool:
+        """Whether every step ended well."""
+        return all(self.files(step).read().get("status") == "done" for step in self.steps)
+
+    def chain(self) -> Iterator[Unit]:
+        """This unit and those it needs, first things first."""
+        if self.needs is not None:
+            yield from self.needs.chain()
+        yield self
+
+    def refuse_other_claim(self) -> None:
+        """Refuse a folder that holds the run of another method.
+
+        Raises:
+            OutputError: naming what differs.
+        """
+        path = self.folder / "job.json"
+        if path.is_file():
+            before = read_json(path, OutputError)
+            changes = flat_differences(before.get("claim", {}), to_plain(self.claim))
+            if changes:
+                raise OutputError(
+                    f"{self.id}: was run in another way ({'; '.join(changes[:5])}); give the entry another name, "
+                    f"choose another output, or delete {self.folder}"
+                )
+
+
+def run_unit(spec: Benchmark, cell: Cell, out: Path, data_root: Path) -> Unit:
+    """The unit of one run, with the chain of units that it needs.
+
+    Raises:
+        DatasetError: a data set without ``splits_final.json``.
+        SettingsError: settings of the entry that do not fit.
+    """
+    entry, data = spec.entry(cell.entry), spec.data_set(cell.data_set)
+    shared = _Shared(spec, cell, out, data)
+    dataset, needs = shared.data_set(data_root)
+    folder = out / "runs" / cell.id
+    base: dict[str, Any] = {"dataset": str(dataset), "fold": cell.fold, "seed": cell.seed, "output": str(folder)}
+    claim = {"data_set": shared.identity, "fold": cell.fold, "seed": cell.seed, "fraction": cell.fraction}
+    claim |= {"budget": spec.budget.model_dump(mode="json"), "times": cell.times}
+    if entry.kind == "outside":
+        values = {**base, "python": sys.executable, "fraction": cell.fraction, "cores": spec.cores}
+        values |= _amounts(spec.budget, cell.times)
+        command = tuple(part.format(**values) for part in entry.command)
+        claim |= {"command": list(entry.command)}
+        job = {**base, "settings": Settings().model_dump(mode="json"), "budget": _amounts(spec.budget, cell.times)}
+        return Unit(cell.id, folder, OUTSIDE_STEPS, job, claim, needs, command)
+    settings = spec.entry_settings(cell.entry, seed=cell.seed, fraction=cell.fraction)
+    before, places = shared.stages(settings, base, needs)
+    job = {**base, **places, "settings": settings.model_dump(mode="json"), "device": spec.device}
+    return Unit(cell.id, folder, RUN_STEPS, job, {**claim, "settings": _deciding(settings)}, before)
+
+
+def flat_differences(before: object, now: object, prefix: str = "") -> list[str]:
+    """``a.b: 1 there, 2 now`` for every value that differs between two trees."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        keys = {**before, **now}
+        return [line for key in keys for line in flat_differences(before.get(key), now.get(key), f"{prefix}{key}.")]
+    return [] if before == now else [f"{prefix.rstrip('.')}: {before!s:.40} there, {now!s:.40} now"]
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """The units below ``shared/`` that a run stands on."""
+
+    spec: Benchmark
+    cell: Cell
+    out: Path
+    data: DataSet
+
+    @property
+    def identity(self) -> Any:
+        """What tells one data set from another, wherever it lies."""
+        made = self.data.phantoms
+        return made.model_dump(mode="json") if made else Path(str(self.data.path)).name
+
+    def data_set(self, data_root: Path) -> tuple[Path, Unit | None]:
+        """Folder of the data set, and the unit that makes it."""
+        if self.data.phantoms is None:
+            folder = data_root / str(self.data.path)
+            if not (folder / SPLITS_FILE).is_file():
+                raise DatasetError(
+                    f"{folder}: no {SPLITS_FILE}; a benchmark needs it, so that every entry and seed has the same folds"
+                )
+            return folder, None
+        made = self.data.phantoms.model_dump(mode="json")
+        unit = self._unit("phantoms", ("phantoms",), made, {"phantoms": made}, None)
+        return unit.folder / PHANTOM_FOLDER, unit
+
+    def stages(self, settings: Settings, base: Mapping[str, Any], needs: Unit | None) -> tuple[Unit, dict[str, str]]:
+        """The last unit before the run, and where each of them lies."""
+        tree = _deciding(settings)
+        job = {**base, "settings": settings.model_dump(mode="json"), "device": self.spec.device}
+        claim: dict[str, Any] = {"data_set": self.identity, "fold": self.cell.fold, "preprocess": tree["preprocess"]}
+        unit = self._unit("preprocessed", ("preprocess",), claim, job, needs)
+        places = {"preprocessed": str(unit.folder / "store")}
+        rule, neutral = self.spec.budget, self.spec.entry_settings(self.cell.entry)
+        other = self.spec.entry_settings(rule.reference).model_dump(mode="json") if rule.reference else None
+        bought = {**claim, "rule": rule.model_dump(mode="json"), "times": self.cell.times, "reference": other}
+        bought |= {"settings": _deciding(neutral)}
+        extra = {"rule": bought["rule"], "times": self.cell.times, "reference": other}
+        unit = self._unit("budget", ("budget",), bought, {**job, **places, **extra}, unit)
+        places["budget"] = str(unit.folder / "budget.json")
+        if settings.network.uses_residual:
+            read = settings.training.label_fraction if settings.mae.normative else None
+            claim |= {"mae": tree["mae"], "seed": settings.seed, "labels_read": read}
+            unit = self._unit("mae", ("pretrain",), claim, {**job, **places}, unit)
+            places["mae"] = str(unit.folder / "model")
+            kept = {key: value for key, value in tree["residual"].items() if key != "source"}  # whose maps: read later
+            claim |= {"residual": kept}
+            unit = self._unit("maps", ("maps",), claim, {**job, **places}, unit)
+            places["maps"] = str(unit.folder / "cache")
+        return unit, places
+
+    def _unit(
+        self, kind: str, steps: tuple[str, ...], claim: Mapping[str, Any], job: Mapping[str, Any], needs: Unit | None
+    ) -> Unit:
+        text = json.dumps(to_plain([kind, claim]), sort_keys=True)
+        name = f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        folder = self.out / "shared" / name
+        return Unit(name, folder, steps, {**job, "output": str(folder)}, dict(claim), needs)
+
+
+def _deciding(settings: Settings) -> dict[str, Any]:
+    """Settings that decide a result."""
+    return settings.model_dump(mode="json", exclude={"workers": True, "mae": {"minutes"}, "training": {"minutes"}})
+
+
+def _amounts(rule: BudgetRule, times: float) -> dict[str, int]:
+    """Multiply-adds and steps of a budget for outside entries; 0 for the one that is not set."""
+    return {
+        "multiply_adds": round((rule.training_multiply_adds or 0) * times),
+        "steps": round((rule.steps or 0) * times),
+    }

@@ -1,0 +1,221 @@
+"""One step of the queue in a process of its own: ``python -m grcsf.benchmark.worker STEP FOLDER``.
+
+The folder holds ``job.json``. Exit code 0: done; 1: failed, with ``error: MESSAGE`` as the last line. A worker ends
+itself when the queue that started it has died, so that nothing goes on unseen; every step can be resumed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from grcsf.config import Settings, load_settings
+from grcsf.datasets.dataset import Case
+from grcsf.datasets.nnunet_raw import read_dataset
+from grcsf.datasets.splits import get_fold
+from grcsf.errors import DatasetError, GrcsfError, OutputError
+from grcsf.io.files import read_json, write_json
+
+__all__ = ["STEPS", "main"]
+
+Job = Mapping[str, Any]
+
+
+def _phantoms(job: Job) -> None:
+    from grcsf.benchmark.spec import PhantomData
+    from grcsf.benchmark.units import PHANTOM_FOLDER
+    from grcsf.datasets.phantoms import PhantomSettings, write_phantoms
+
+    wanted = PhantomData.model_validate(job["phantoms"])
+    values = {**wanted.model_dump(exclude={"held_out"}), "subjects": wanted.subjects + wanted.held_out}
+    folder = Path(job["output"]) / PHANTOM_FOLDER
+    names = list(write_phantoms(folder, PhantomSettings.model_validate(values), overwrite=True).case_names)
+    write_json(folder / "splits_final.json", [{"train": names[: wanted.subjects], "val": names[wanted.subjects :]}])
+
+
+def _preprocess(job: Job) -> None:
+    from grcsf.verbs.preprocess import preprocess
+
+    preprocess(
+        job["dataset"],
+        Path(job["output"]) / "store",
+        fold=job["fold"],
+        settings=_settings(job, budget=False),
+        resume=True,
+    )
+
+
+def _budget(job: Job) -> None:
+    from grcsf.benchmark.budget import budget_of, count_costs, with_equal_parameters
+    from grcsf.benchmark.spec import BudgetRule
+    from grcsf.preprocess.store import CaseStore
+
+    settings, store = _settings(job, budget=False), CaseStore(Path(job["preprocessed"]))
+    cases = get_fold(read_dataset(Path(job["dataset"])), job["fold"]).train
+    if job["reference"] is not None:
+        other = Settings.model_validate(job["reference"])
+        settings = with_equal_parameters(settings, store.plan, count_costs(other, store.plan, store, ()).parameters)
+    costs = count_costs(settings, store.plan, store, cases)
+    rule = BudgetRule.model_validate(job["rule"])
+    write_json(Path(job["output"]) / "budget.json", budget_of(rule, job["times"], settings, costs))
+
+
+def _pretrain(job: Job) -> None:
+    from grcsf.verbs.pretrain import pretrain
+
+    pretrain(
+        job["preprocessed"],
+        job["dataset"],
+        Path(job["output"]) / "model",
+        fold=job["fold"],
+        settings=_settings(job, budget=False),
+        device=job["device"],
+        resume=True,
+    )
+
+
+def _maps(job: Job) -> None:
+    from grcsf.verbs.residual import residual
+
+    cache = Path(job["output"]) / "cache"
+    residual(
+        job["preprocessed"],
+        job["dataset"],
+        job["mae"],
+        cache,
+        fold=job["fold"],
+        settings=_settings(job, budget=False),
+        device=job["device"],
+        part="train",
+    )
+
+
+def _train(job: Job) -> None:
+    from grcsf.verbs.train import train
+
+    train(
+        job["preprocessed"],
+        job["dataset"],
+        Path(job["output"]) / "train",
+        mae=job.get("mae"),
+        cache=job.get("maps"),
+        fold=job["fold"],
+        settings=_settings(job),
+        device=job["device"],
+        resume=True,
+    )
+
+
+def _predict(job: Job) -> None:
+    from grcsf.verbs.predict import predict
+
+    data = read_dataset(Path(job["dataset"]))
+    out = Path(job["output"])
+    failed = predict(
+        _cases(job),
+        out / "train",
+        out / "validation",
+        settings=_settings(job).inference,
+        device=job["device"],
+        spacing_mm=data.spacing_mm,
+        resume=True,
+    )
+    if failed:
+        name, message = next(iter(failed.items()))
+        raise DatasetError(f"{len(failed)} validation cases could not be predicted ({name}: {message})")
+
+
+def _score(job: Job) -> None:
+    from grcsf.verbs.evaluate import evaluate
+
+    out, cases = Path(job["output"]), _cases(job)
+    names = [case.name for case in cases]
+    summary = evaluate(
+        Path(job["dataset"]) / "labelsTr",
+        out / "validation",
+        out / "scores",
+        cases=names,
+        images=Path(job["dataset"]) / "imagesTr",
+        settings=_settings(job, budget=False),
+        overwrite=True,
+    )
+    if summary.failed:
+        name, message = next(iter(summary.failed.items()))
+        raise DatasetError(
+            f"{len(summary.failed)} of {len(names)} masks could not be scored ({name}: {message}); every validation "
+            "case needs one, or the means would leave cases out"
+        )
+    write_json(out / "scores" / "subjects.json", {case.name: case.group for case in cases})
+
+
+STEPS: Mapping[str, Callable[[Job], None]] = MappingProxyType(
+    {
+        "phantoms": _phantoms,
+        "preprocess": _preprocess,
+        "budget": _budget,
+        "pretrain": _pretrain,
+        "maps": _maps,
+        "train": _train,
+        "predict": _predict,
+        "score": _score,
+    }
+)
+"""Name of a step -> what it does with a job."""
+
+
+def _settings(job: Job, *, budget: bool = True) -> Settings:
+    """Settings of the job, with the steps and widths that its budget gave."""
+    settings = Settings.model_validate(job["settings"])
+    if not budget:
+        return settings
+    given = read_json(Path(job["budget"]), OutputError)
+    pairs = [f"training.steps={given['steps']}", f"network.features={given['features']}"]
+    return load_settings(None, pairs, base=settings)
+
+
+def _cases(job: Job) -> list[Case]:
+    """Validation cases of the fold that have a reference mask."""
+    data = read_dataset(Path(job["dataset"]))
+    cases = [data.case(name) for name in get_fold(data, job["fold"]).val]
+    return [case for case in cases if case.label is not None]
+
+
+def _end_with_parent() -> None:
+    """Watch, in a thread, for the death of the process that started this one, and end then as if killed."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main(arguments: list[str]) -> int:
+    """Do one step; the exit code."""
+    _end_with_parent()
+    step, folder = arguments
+    try:
+        job = read_json(Path(folder) / "job.json", OutputError)["job"]
+        STEPS[step](job)
+    except GrcsfError as error:
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("error: interrupted\n")
+        return 1
+    except MemoryError:
+        sys.stderr.write("error: not enough memory; lower batch_size or the patch size\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

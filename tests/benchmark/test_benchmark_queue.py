@@ -1,0 +1,168 @@
+"""The queue: every run once, nothing lost when it is killed, failures reported, several queues at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from grcsf.benchmark.locks import folder_lock
+from grcsf.benchmark.process import StepFiles, run_step
+from grcsf.benchmark.queue import run_queue, state_of
+from grcsf.benchmark.spec import load_benchmark
+from grcsf.errors import DatasetError, OutputError
+from outside import fake_entry
+
+WriteSpec = Callable[..., Path]
+
+
+def calls(out: Path) -> list[str]:
+    return (out / "calls.txt").read_text("utf-8").split() if (out / "calls.txt").is_file() else []
+
+
+def run(path: Path, out: Path) -> dict[str, str]:
+    spec = load_benchmark(path)
+    return run_queue(spec, spec.cells(), out, path.parent)
+
+
+def test_every_run_is_done_once_and_kept(write_spec: WriteSpec, tmp_path: Path) -> None:
+    path, out = write_spec(fake_entry("exact"), fake_entry("moved", shift=1), folds=[0, 1]), tmp_path / "out"
+    assert run(path, out) == {}
+    assert run(path, out) == {}
+    assert calls(out) == [f"{entry}_squares_f{fold}_s0_l100" for fold in (0, 1) for entry in ("exact", "moved")]
+    result = json.loads((out / "runs" / "exact_squares_f0_s0_l100" / "result.json").read_text("utf-8"))
+    assert result["budget"]["parameters"] == 10
+    assert result["steps"]["command"]["status"] == "done"
+    assert result["steps"]["command"]["attempts"] == 1
+
+
+def test_a_run_that_fails_is_named_and_the_others_go_on(write_spec: WriteSpec, tmp_path: Path) -> None:
+    path, out = write_spec(fake_entry("broken", shift="broken"), fake_entry("exact")), tmp_path / "out"
+    failed = run(path, out)
+    assert failed == {"broken_squares_f0_s0_l100": "command: exit code 1: this method never works"}
+    assert state_of(out / "runs" / "broken_squares_f0_s0_l100") == ("failed", failed["broken_squares_f0_s0_l100"])
+    assert state_of(out / "runs" / "exact_squares_f0_s0_l100") == ("done", "")
+    assert list(run(path, out)) == ["broken_squares_f0_s0_l100"]
+    assert calls(out).count("broken_squares_f0_s0_l100") == 2  # tried again, in case it was mended
+    assert calls(out).count("exact_squares_f0_s0_l100") == 1
+
+
+def test_a_mask_that_is_missing_fails_the_run(write_spec: WriteSpec, tmp_path: Path) -> None:
+    entry = {"name": "lazy", "kind": "outside", "command": ["{python}", "-c", "pass", "{output}"]}
+    failed = run(write_spec(entry), tmp_path / "out")
+    assert failed["lazy_squares_f0_s0_l100"].startswith("score: exit code 1")
+
+
+def test_a_run_made_in_another_way_is_refused(write_spec: WriteSpec, tmp_path: Path) -> None:
+    run(write_spec(fake_entry("exact")), tmp_path / "out")
+    with pytest.raises(OutputError, match=r"exact_squares_f0_s0_l100: was run in another way .command"):
+        run(write_spec(fake_entry("exact", shift=2)), tmp_path / "out")
+
+
+def test_a_data_set_without_folds_is_refused(write_spec: WriteSpec, tmp_path: Path) -> None:
+    path = write_spec(fake_entry("exact"), data_sets=[{"name": "none", "path": "nowhere"}])
+    with pytest.raises(DatasetError, match=r"nowhere: no splits_final.json"):
+        run(path, tmp_path / "out")
+
+
+def test_killed_then_resumed_repeats_no_run_and_loses_no_score(write_spec: WriteSpec, tmp_path: Path) -> None:
+    path = write_spec(fake_entry("one", wait=0.7), fake_entry("two", wait=0.7, shift=1), folds=[0, 1])
+    out, done = tmp_path / "out", "runs/one_squares_f0_s0_l100/result.json"
+    command = [sys.executable, "-m", "grcsf", "benchmark", "-c", str(path), "-o", str(out)]
+    queue = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(lambda: (out / done).is_file() and len(calls(out)) == 2)
+    os.kill(queue.pid, signal.SIGKILL)
+    queue.wait()
+    kept = (out / done).read_bytes()
+    scores = (out / "runs/one_squares_f0_s0_l100/scores/cases.csv").read_bytes()
+    assert state_of(out / "runs" / "two_squares_f0_s0_l100")[0] == "started"
+    assert run(path, out) == {}
+    assert (out / done).read_bytes() == kept
+    assert (out / "runs/one_squares_f0_s0_l100/scores/cases.csv").read_bytes() == scores
+    assert [calls(out).count(name) for name in dict.fromkeys(calls(out))] == [1, 2, 1, 1]  # only the killed one again
+
+
+def test_a_locked_run_waits_for_its_holder(write_spec: WriteSpec, tmp_path: Path) -> None:
+    path, out = write_spec(fake_entry("exact")), tmp_path / "out"
+    command = [sys.executable, "-m", "grcsf", "benchmark", "-c", str(path), "-o", str(out)]
+    with folder_lock(out / "runs" / "exact_squares_f0_s0_l100") as lock:
+        assert lock is not None
+        queue = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        with pytest.raises(subprocess.TimeoutExpired):
+            queue.wait(timeout=3)
+        assert calls(out) == []
+    assert queue.wait(timeout=60) == 0
+    assert calls(out) == ["exact_squares_f0_s0_l100"]
+
+
+def test_a_lock_is_held_once_and_by_the_child_of_its_holder(tmp_path: Path) -> None:
+    with folder_lock(tmp_path) as lock:
+        assert lock is not None
+        with folder_lock(tmp_path) as second:
+            assert second is None
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], pass_fds=(lock,))
+    with folder_lock(tmp_path) as third:
+        assert third is None
+    child.kill()
+    child.wait()
+    with folder_lock(tmp_path) as fourth:
+        assert fourth is not None
+
+
+def test_a_step_is_measured_with_its_threads_set(tmp_path: Path) -> None:
+    code = "import os, time; a = bytearray(200 * 2**20); time.sleep(0.2); print(os.environ['OMP_NUM_THREADS'])"
+    script = (  # in a small process: memory is counted from that of the one that starts the step
+        "import sys; from pathlib import Path; from grcsf.benchmark.process import StepFiles, run_step\n"
+        f"run_step(StepFiles(Path({str(tmp_path)!r}), 'big'), [sys.executable, '-c', {code!r}], cores=3)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+    record = StepFiles(tmp_path, "big").read()
+    assert record["status"] == "done"
+    assert record["wall_seconds"] >= 0.2
+    assert 200 < record["peak_memory_mb"] < 400
+    assert (tmp_path / "steps" / "big.log").read_text("utf-8").strip() == "3"
+
+
+def test_a_program_that_does_not_exist_is_a_failed_step(tmp_path: Path) -> None:
+    record = run_step(StepFiles(tmp_path, "none"), ["no-such-program"], cores=1)
+    assert record["status"] == "failed"
+    assert "no-such-program: cannot be started" in record["message"]
+
+
+def test_a_worker_ends_with_the_queue_that_started_it(tmp_path: Path) -> None:
+    """The worker waits in a step that never ends; its parent is killed."""
+    script = (
+        "import subprocess, sys\n"
+        "code = 'import time; from grcsf.benchmark import worker; worker._end_with_parent(); time.sleep(60)'\n"
+        "child = subprocess.Popen([sys.executable, '-c', code])\n"
+        "print(child.pid, flush=True)\nchild.wait()\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    time.sleep(2)  # the child must have begun to watch
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    wait_for(lambda: not is_running(child))
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("ascii").rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)

@@ -1,0 +1,103 @@
+"""Benchmark files: what is refused, in words that name the entry, and the runs that a file asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from grcsf.benchmark.spec import Benchmark, Cell, load_benchmark
+from grcsf.errors import SettingsError
+
+GOOD: dict[str, Any] = {
+    "data_sets": [{"name": "strokes", "path": "Dataset501"}],
+    "entries": [{"name": "ours"}, {"name": "plain", "settings": {"network.gcu": "off", "network.rcu": False}}],
+    "budget": {"training_multiply_adds": 1e12},
+}
+OUTSIDE = {"name": "theirs", "kind": "outside", "command": ["{python}", "x.py"]}
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Callable[..., Benchmark]:
+    def from_tree(**changes: Any) -> Benchmark:
+        path = tmp_path / "bench.yaml"
+        path.write_text(yaml.safe_dump({**GOOD, **changes}), encoding="utf-8")
+        return load_benchmark(path)
+
+    return from_tree
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"entries": [{"name": "a"}, {"name": "a"}]}, "two entry names are the same: a, a"),
+        ({"entries": [{"name": "a/b"}]}, "entry 'a/b': expected letters, digits, dots and hyphens"),
+        ({"entries": [{"name": "a", "settings": {"network.nonsense": 1}}]}, "entry a: .*unknown setting"),
+        ({"entries": [{"name": "a", "settings": {"training.steps": 5}}]}, "training.steps is set by the benchmark"),
+        ({"entries": [{"name": "a", "settings": {"mae": {"minutes": 5}}}]}, "entry a: a budget of minutes"),
+        ({"entries": [{"name": "a", "command": ["x"]}]}, "entry a: a command needs kind: outside"),
+        ({"entries": [{"name": "a", "kind": "outside"}]}, "entry a: kind outside needs a command"),
+        ({"entries": [{**OUTSIDE, "command": ["{gpu}"]}]}, "unknown placeholder 'gpu'; known: python, dataset"),
+        ({"entries": [{"name": "a", "speed": 3}]}, "entries.0.speed: Extra inputs are not permitted"),
+        ({"budget": {}}, "budget: expected either training_multiply_adds or steps"),
+        ({"budget": {"steps": 5}}, "mode equal-compute takes training_multiply_adds only"),
+        ({"budget": {"mode": "equal-parameters", "steps": 5}}, "equal-parameters needs a reference"),
+        ({"budget": {"mode": "equal-parameters", "steps": 5, "reference": "b"}}, "unknown b; known: ours, plain"),
+        (
+            {"entries": [OUTSIDE], "budget": {"mode": "equal-parameters", "steps": 5, "reference": "theirs"}},
+            "budget.reference theirs: expected an entry inside the package",
+        ),
+        ({"reference": "nobody"}, "reference: unknown nobody; known: ours, plain"),
+        ({"fractions": [0.5, 1.5]}, "fractions: 1.5 is not above 0 and at most 1"),
+        ({"folds": [-1]}, "folds and seeds go from 0"),
+        ({"extra": [{"entries": ["ours", "them"]}]}, "extra: unknown them; known: ours, plain"),
+        ({"data_sets": [{"name": "x"}]}, "data set x: expected either path or phantoms"),
+        ({"data_sets": []}, "data_sets: .*at least 1 item"),
+        ({"settings": {"seed": 3}}, "settings: seed is set by the benchmark"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused(load: Callable[..., Benchmark], changes: Any, words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        load(**changes)
+
+
+def test_a_wrong_file_is_a_usage_error(command_line: Callable[..., Any], tmp_path: Path) -> None:
+    done = command_line("benchmark", "-c", tmp_path / "none.yaml", "-o", tmp_path / "out")
+    assert (done.code, done.out) == (2, "")
+    assert "none.yaml: cannot be read" in done.err
+
+
+def test_settings_of_an_entry_go_over_those_of_all(load: Callable[..., Benchmark]) -> None:
+    spec = load(settings={"network.gcu": "kept", "training.batch_size": 4})
+    ours, plain = spec.entry_settings("ours", seed=2, fraction=0.25), spec.entry_settings("plain")
+    assert (ours.network.gcu, ours.training.batch_size, ours.seed, ours.training.label_fraction) == ("kept", 4, 2, 0.25)
+    assert (plain.network.gcu, plain.network.rcu, plain.training.batch_size) == ("off", False, 4)
+
+
+def test_runs_are_the_grid_then_the_extra_ones_each_once(load: Callable[..., Benchmark]) -> None:
+    more = [
+        {"entries": ["ours"], "folds": [0], "seeds": [0, 1]},
+        {"entries": ["ours"], "folds": [0], "budget_times": 4},
+    ]
+    spec = load(folds=[0, 1], extra=more)
+    assert [cell.id for cell in spec.cells()] == [
+        "ours_strokes_f0_s0_l100",
+        "plain_strokes_f0_s0_l100",
+        "ours_strokes_f1_s0_l100",
+        "plain_strokes_f1_s0_l100",
+        "ours_strokes_f0_s1_l100",
+        "ours_strokes_f0_s0_l100_x4",
+    ]
+    assert Cell("ours", "strokes", 0, 1, 1.0, 1.0) not in spec.main_cells()
+
+
+def test_an_entry_may_be_run_at_one_label_fraction_only(load: Callable[..., Benchmark]) -> None:
+    spec = load(entries=[{"name": "ours"}, {"name": "few", "label_fraction": 0.1}], fractions=[1.0, 0.1])
+    assert [cell.id for cell in spec.cells()] == [
+        "ours_strokes_f0_s0_l100",
+        "ours_strokes_f0_s0_l10",
+        "few_strokes_f0_s0_l10",
+    ]
