@@ -67,8 +67,12 @@ def test_a_longer_run_has_that_multiple_of_the_whole_budget() -> None:
     found = budget_of(BudgetRule(training_multiply_adds=1000), 4.0, Settings(), COSTS)
     assert found["steps"] == 60  # (4000 - 400) / 60
     assert found["training_multiply_adds"] == 4000
-    fixed = budget_of(BudgetRule(mode="equal-parameters", steps=12, reference="a"), 2.0, Settings(), COSTS)
-    assert (fixed["steps"], fixed["training_multiply_adds"]) == (24, 300 + 100 + 24 * 60)
+    for rule in (
+        BudgetRule(mode="equal-parameters", steps=12, reference="a"),
+        BudgetRule(mode="equal-steps", steps=12),
+    ):
+        fixed = budget_of(rule, 2.0, Settings(), COSTS)
+        assert (fixed["steps"], fixed["training_multiply_adds"]) == (24, 300 + 100 + 24 * 60)
 
 
 def test_multiply_adds_of_a_plain_network_are_those_of_its_layers() -> None:

@@ -43,7 +43,9 @@ def load(tmp_path: Path) -> Callable[..., Benchmark]:
         ({"entries": [{**OUTSIDE, "command": ["{gpu}"]}]}, "unknown placeholder 'gpu'; known: python, dataset"),
         ({"entries": [{"name": "a", "speed": 3}]}, "entries.0.speed: Extra inputs are not permitted"),
         ({"budget": {}}, "budget: expected either training_multiply_adds or steps"),
-        ({"budget": {"steps": 5}}, "mode equal-compute takes training_multiply_adds only"),
+        ({"budget": {"steps": 5}}, "mode equal-compute takes training_multiply_adds, not steps"),
+        ({"budget": {"mode": "equal-steps", "training_multiply_adds": 5}}, "mode equal-steps needs steps"),
+        ({"budget": {"mode": "equal-steps", "steps": 5, "reference": "ours"}}, "mode equal-steps takes no reference"),
         ({"budget": {"mode": "equal-parameters", "steps": 5}}, "equal-parameters needs a reference"),
         ({"budget": {"mode": "equal-parameters", "steps": 5, "reference": "b"}}, "unknown b; known: ours, plain"),
         (

@@ -81,19 +81,24 @@ class Entry(Frozen):
 class BudgetRule(Frozen):
     """What is equal between entries."""
 
-    mode: Literal["equal-compute", "equal-parameters"] = Field(
-        "equal-compute", description="Equal training multiply-adds, or widths scaled to equal parameters as well."
+    mode: Literal["equal-compute", "equal-steps", "equal-parameters"] = Field(
+        "equal-compute",
+        description="Equal training multiply-adds, equal steps of the network, or widths scaled to equal parameters.",
     )
     training_multiply_adds: float | None = Field(None, gt=0, description="Of one run, pre-training and maps included.")
-    steps: int | None = Field(None, ge=1, description="equal-parameters only: optimiser steps of the network.")
+    steps: int | None = Field(None, ge=1, description="Optimiser steps of the network, in place of multiply-adds.")
     reference: str | None = Field(None, description="equal-parameters: entry whose parameter count the others get.")
 
     @model_validator(mode="after")
     def _fits_together(self) -> BudgetRule:
         if (self.training_multiply_adds is None) == (self.steps is None):
             raise ValueError("expected either training_multiply_adds or steps")
-        if self.mode == "equal-compute" and (self.steps is not None or self.reference is not None):
-            raise ValueError("mode equal-compute takes training_multiply_adds only")
+        if self.mode == "equal-compute" and self.steps is not None:
+            raise ValueError("mode equal-compute takes training_multiply_adds, not steps")
+        if self.mode == "equal-steps" and self.steps is None:
+            raise ValueError("mode equal-steps needs steps")
+        if self.mode != "equal-parameters" and self.reference is not None:
+            raise ValueError(f"mode {self.mode} takes no reference")
         if self.mode == "equal-parameters" and self.reference is None:
             raise ValueError("mode equal-parameters needs a reference entry")
         return self

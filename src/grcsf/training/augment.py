@@ -55,12 +55,13 @@ class Augmentation:
 
     def _affine(self, dims: int, strength: str) -> Any:
         full = strength == "full"
-        angle, scale, shift = (math.radians(15), 0.2, 6.0) if full else (math.radians(7), 0.1, 4.0)
+        angle, shift = (math.radians(30), 8.0) if full else (math.radians(7), 4.0)
+        scale = (-0.3, 0.4) if full else (-0.1, 0.1)  # 0.7 to 1.4 times, as nnU-Net
         return RandAffined(
             self.keys,
-            prob=0.7 if full else 0.4,
+            prob=0.8 if full else 0.4,
             rotate_range=[angle] * (1 if dims == 2 else 3),
-            shear_range=[0.1] * (2 if dims == 2 else 6) if full else None,
+            shear_range=[0.15] * (2 if dims == 2 else 6) if full else None,
             scale_range=[scale] * dims,
             translate_range=[shift] * dims,
             mode=["nearest" if key == "label" else "bilinear" for key in self.keys],
@@ -79,11 +80,11 @@ def _intensity(dims: int) -> list[Any]:
     linear = "bilinear" if dims == 2 else "trilinear"
     image = ["image"]
     return [
-        RandGaussianNoised(image, prob=0.2, std=0.1),
-        RandGaussianSmoothd(image, prob=0.15, sigma_x=(0.4, 0.9), sigma_y=(0.4, 0.9), sigma_z=(0.4, 0.9)),
-        RandScaleIntensityd(image, factors=0.25, prob=0.3),
-        RandShiftIntensityd(image, offsets=0.2, prob=0.3),
-        RandAdjustContrastd(image, prob=0.25, gamma=(0.7, 1.5)),
-        RandBiasFieldd(image, degree=2, coeff_range=(0.0, 0.1), prob=0.15),
-        RandSimulateLowResolutiond(image, prob=0.1, zoom_range=(0.5, 1.0), upsample_mode=linear),
+        RandGaussianNoised(image, prob=0.3, std=0.15),
+        RandGaussianSmoothd(image, prob=0.25, sigma_x=(0.4, 1.2), sigma_y=(0.4, 1.2), sigma_z=(0.4, 1.2)),
+        RandScaleIntensityd(image, factors=0.35, prob=0.5),
+        RandShiftIntensityd(image, offsets=0.3, prob=0.5),
+        RandAdjustContrastd(image, prob=0.4, gamma=(0.6, 1.7)),
+        RandBiasFieldd(image, degree=3, coeff_range=(0.0, 0.2), prob=0.3),
+        RandSimulateLowResolutiond(image, prob=0.2, zoom_range=(0.5, 1.0), upsample_mode=linear),
     ]
