@@ -159,7 +159,7 @@ def write_series(
 
 
 def write_enhanced(path: Path, image: np.ndarray, order: Sequence[int], echoes: Sequence[float] = (30.0,)) -> None:
-    """An enhanced MR file of (columns, rows, slices), frames in the order given, once per echo time (plus 100 x echo)."""
+    """An enhanced MR file of (columns, rows, slices), frames in the order given, once per echo (plus 100 x echo)."""
     import pydicom
     from pydicom.dataset import FileMetaDataset
 

@@ -19,7 +19,6 @@ from grcsf.io.dicom_files import DicomFiles, ZipLimits, open_files, pydicom_quie
 from grcsf.io.dicom_headers import FileHeader, Frame, read_headers
 from grcsf.io.dicom_resample import EvenGrid, even_grid, onto_grid
 from grcsf.io.dicom_series import Part, choose_parts, list_parts, skipped_objects
-from grcsf.io.dicom_stack import Stack
 from grcsf.io.geometry import Geometry, Volume, make_geometry
 
 __all__ = ["DicomImage", "DicomStudy", "open_study", "read_dicom", "read_dicom_geometry", "read_part"]
@@ -210,7 +209,8 @@ def _stored(files: DicomFiles, file: int, numbers: Sequence[int | None]) -> list
         except Exception as error:  # decoders raise whatever their libraries do
             more = "" if not syntax.is_compressed else f" (compressed as {syntax.name}; {_INSTALL} adds decoders)"
             raise ImageError(
-                f"{name}: its pixels cannot be decoded, truncated or damaged ({type(error).__name__}){more}; copy it again"
+                f"{name}: its pixels cannot be decoded, truncated or damaged ({type(error).__name__}){more}; "
+                "copy it again"
             ) from None
 
 

@@ -70,7 +70,7 @@ class DicomFiles:
 
 
 def is_dicom_file(path: Path) -> bool:
-    """Whether a file begins as DICOM files do (part 10: ``DICM`` after 128 bytes); false for one that cannot be read."""
+    """Whether a file begins as DICOM files do (part 10: ``DICM`` after 128 bytes); false if it cannot be read."""
     try:
         with path.open("rb") as file:
             return _marked(file.read(_MARK_AT + len(_MARK)))
@@ -191,9 +191,11 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo], limits: ZipLimits
     if len(members) > limits.members or total > limits.total_bytes:
         raise ImageError(
             f"{path}: refused, the zip would unpack to {len(members)} files of {total / 2**30:.1f} GiB; at most "
-            f"{limits.members} files of {limits.total_bytes / 2**30:.1f} GiB are; unpack it yourself and give the folder"
+            f"{limits.members} files of {limits.total_bytes / 2**30:.1f} GiB are; unpack it yourself, give the folder"
         )
-    worst = max((item.file_size / max(1, item.compress_size) for item in members if item.file_size > 64 << 20), default=0)
+    worst = max(
+        (item.file_size / max(1, item.compress_size) for item in members if item.file_size > 64 << 20), default=0
+    )
     if (total > 64 << 20 and total / packed > limits.ratio) or worst > limits.ratio:
         raise ImageError(
             f"{path}: refused as a zip bomb, {total / 2**20:.0f} MiB in {packed / 2**20:.1f} MiB; "

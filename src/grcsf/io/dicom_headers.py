@@ -126,7 +126,8 @@ def read_headers(files: DicomFiles) -> list[FileHeader]:
 
 def _header(index: int, dataset: Any) -> FileHeader:
     sop_class = str(dataset.SOPClassUID)
-    unusable, frames = _unusable(dataset, sop_class), ()
+    unusable = _unusable(dataset, sop_class)
+    frames: tuple[Frame, ...] = ()
     if not unusable:
         frames = _frames(index, dataset)
         if not frames:
@@ -147,7 +148,9 @@ def _header(index: int, dataset: Any) -> FileHeader:
 
 def _unusable(dataset: Any, sop_class: str) -> str:
     if sop_class not in _IMAGE_CLASSES:
-        return f"{dataset.SOPClassUID.name.removesuffix(' Storage')} object, not a CT, MR or PET image"
+        name = dataset.SOPClassUID.name  # the identifier itself where it is not a standard one
+        kind = "unknown" if name == sop_class else name.removesuffix(" Storage")
+        return f"{kind} object, not a CT, MR or PET image"
     if not dataset.get("Rows") or not dataset.get("Columns"):
         return "image without rows and columns"
     if int(dataset.get("SamplesPerPixel", 1) or 1) != 1:

@@ -1,7 +1,7 @@
 """DICOM segmentation objects: a segment per label, with references to the slices that were segmented.
 
-Source: standard, DICOM PS3.3 A.51 and C.8.20; written with highdicom. The object belongs to the patient and study of its
-source, so it carries their modules: it is the one output of the package that names the patient.
+Source: standard, DICOM PS3.3 A.51 and C.8.20; written with highdicom. The object belongs to the patient and study of
+its source, so it carries their modules: it is the one output of the package that names the patient.
 """
 
 from __future__ import annotations
@@ -147,15 +147,15 @@ def _write(
                 made.save_as(partial, enforce_file_format=True)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ImageError(
-            f"{path.name}: no DICOM segmentation can be made from this series ({type(error).__name__}: its headers lack "
-            "what the standard asks for); choose --output-format nifti"
+            f"{path.name}: no DICOM segmentation can be made from this series ({type(error).__name__}: its headers "
+            "lack what the standard asks for); choose --output-format nifti"
         ) from None
     finally:
         logger.setLevel(level)
 
 
 def _sources(image: DicomImage, study: DicomStudy) -> list[Any]:
-    """Headers of the source in the order of the stack; of a multi-frame file only the frames of the stack, so ordered."""
+    """Headers of the source in the order of the stack; of a multi-frame file only the frames of the stack, in order."""
     frames = image.part.stack.frames
     files = list(dict.fromkeys(frame.file for frame in frames))
     with pydicom_quiet() as pydicom:
@@ -211,7 +211,7 @@ def _coded(code: Code) -> Any:
 
 
 def _same_dimension_uid(made: Any, uid: str) -> None:
-    """highdicom draws this identifier at random; made from the content, equal masks give equal objects."""
+    """Replace the identifier that highdicom draws at random: made from the content, equal masks give equal objects."""
     for item in made.get("DimensionOrganizationSequence", []):
         item.DimensionOrganizationUID = uid
     for item in made.get("DimensionIndexSequence", []):

@@ -72,7 +72,9 @@ def list_parts(headers: Iterable[FileHeader]) -> list[Part]:
     for uid, files in ordered:
         number = files[0].series_number
         seen[number] += 1
-        name = str(number) if numbers[number] == 1 else f"{number}{chr(96 + seen[number]) if seen[number] <= 26 else ''}"
+        name = (
+            str(number) if numbers[number] == 1 else f"{number}{chr(96 + seen[number]) if seen[number] <= 26 else ''}"
+        )
         groups = _split([frame for file in files for frame in file.frames])
         for index, (detail, frames) in enumerate(groups, 1):
             token = name if len(groups) == 1 else f"{name}.{index}"

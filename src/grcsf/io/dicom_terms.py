@@ -78,7 +78,12 @@ def _terms(tree: Any, where: str) -> dict[str, Term]:
     found = {}
     for label, entry in tree.items():
         place = f"{where}: {label}"
-        if not isinstance(entry, dict) or not {"category", "type"} <= set(entry) <= {"category", "type", "region", "words"}:
+        if not isinstance(entry, dict) or not {"category", "type"} <= set(entry) <= {
+            "category",
+            "type",
+            "region",
+            "words",
+        }:
             raise SettingsError(f"{place}: expected category and type, optionally region and words")
         region = _code(entry["region"], place) if entry.get("region") else None
         term = Term(_code(entry["category"], place), _code(entry["type"], place), region)
