@@ -157,6 +157,11 @@ def read_part(study: DicomStudy, part: Part, *, allow_resample: bool = False) ->
 
 
 def _refuse_faults(part: Part, root: Path, allowed: bool) -> None:
+    if part.lacking:
+        raise ImageError(
+            f"{root}: series {part.token} has {part.lacking} slice(s) without position, orientation or pixel spacing; "
+            "export it again, or remove them"
+        )
     if part.stack.faults and not allowed:
         raise ImageError(
             f"{root}: the slices of series {part.token} are no even grid: {part.stack.fault_text()}; "

@@ -37,6 +37,7 @@ _TAGS = (
     *("TemporalPositionIdentifier", "AcquisitionNumber", "InversionTime"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
+WITHOUT_PLACE = "image without position, orientation or pixel spacing"
 SPLITTERS = {
     "echo time": "EchoTime",
     "b-value": "DiffusionBValue",
@@ -126,16 +127,24 @@ def read_headers(files: DicomFiles) -> list[FileHeader]:
 
 def _header(index: int, dataset: Any) -> FileHeader:
     sop_class = str(dataset.SOPClassUID)
+    required = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+    missing = [
+        word
+        for word in (*required, *(("Rows", "Columns") if sop_class in _IMAGE_CLASSES else ()))
+        if not dataset.get(word)
+    ]
+    if missing:  # every whole file has them: this one ends early, and pydicom does not say so
+        raise ValueError(f"no {missing[0]}")
     unusable = _unusable(dataset, sop_class)
     frames: tuple[Frame, ...] = ()
     if not unusable:
         frames = _frames(index, dataset)
         if not frames:
-            unusable = "image without position, orientation or pixel spacing"
+            unusable = WITHOUT_PLACE
     return FileHeader(
         index=index,
-        study_uid=str(dataset.get("StudyInstanceUID", "")),
-        series_uid=str(dataset.get("SeriesInstanceUID", "") or f"file-{index}"),
+        study_uid=str(dataset.StudyInstanceUID),
+        series_uid=str(dataset.SeriesInstanceUID),
         sop_uid=str(dataset.SOPInstanceUID),
         sop_class=sop_class,
         series_number=int(dataset.get("SeriesNumber", None) or 0),
@@ -151,8 +160,6 @@ def _unusable(dataset: Any, sop_class: str) -> str:
         name = dataset.SOPClassUID.name  # the identifier itself where it is not a standard one
         kind = "unknown" if name == sop_class else name.removesuffix(" Storage")
         return f"{kind} object, not a CT, MR or PET image"
-    if not dataset.get("Rows") or not dataset.get("Columns"):
-        return "image without rows and columns"
     if int(dataset.get("SamplesPerPixel", 1) or 1) != 1:
         return "colour image"
     if "ModalityLUTSequence" in dataset:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from grcsf.errors import ImageError
-from grcsf.io.dicom_headers import SPLITTERS, FileHeader, Frame
+from grcsf.io.dicom_headers import SPLITTERS, WITHOUT_PLACE, FileHeader, Frame
 from grcsf.io.dicom_stack import Stack, make_stack
 
 __all__ = ["Part", "choose_parts", "list_parts", "main_parts", "skipped_objects"]
@@ -34,6 +34,7 @@ class Part:
         detail: what sets the part apart from the others of its series, such as "echo time 30".
         stack: its slices.
         localizer: whether it is a scout.
+        lacking: files of its series that do not say where they lie.
     """
 
     token: str
@@ -44,6 +45,7 @@ class Part:
     detail: str
     stack: Stack
     localizer: bool
+    lacking: int = 0
 
     def text(self) -> str:
         """One line for a terminal; holds the free text of the scanner, so it belongs in no file."""
@@ -57,13 +59,17 @@ class Part:
         notes = [self.detail, "localizer" if self.localizer else "", self.stack.fault_text()]
         if self.stack.duplicates:
             notes.append(f"{len(self.stack.duplicates)} more slice(s) at positions that are taken")
+        if self.lacking:
+            notes.append(f"{self.lacking} slice(s) without position")
         return "; ".join([f"{self.modality} {grid}", *(note for note in notes if note)])
 
 
 def list_parts(headers: Iterable[FileHeader]) -> list[Part]:
     """The stacks among usable files, sorted by series number."""
     series: dict[str, list[FileHeader]] = defaultdict(list)
+    lacking = Counter[str]()
     for header in headers:
+        lacking[header.series_uid] += header.unusable == WITHOUT_PLACE
         if header.frames:
             series[header.series_uid].append(header)
     numbers = Counter(files[0].series_number for files in series.values())
@@ -81,7 +87,9 @@ def list_parts(headers: Iterable[FileHeader]) -> list[Part]:
             scout = "LOCALIZER" in {word.upper() for word in frames[0].image_type}
             head = files[0]
             stack = make_stack(frames)
-            parts.append(Part(token, head.study_uid, uid, head.modality, head.description, detail, stack, scout))
+            parts.append(
+                Part(token, head.study_uid, uid, head.modality, head.description, detail, stack, scout, lacking[uid])
+            )
     return parts
 
 
