@@ -13,7 +13,7 @@ import pydicom
 import pytest
 
 from dicoms import asymmetric, oblique, write_enhanced, write_series
-from grcsf.errors import GridMismatch, SettingsError
+from grcsf.errors import GridMismatch, ImageError, SettingsError
 from grcsf.io.dicom import open_study, read_part
 from grcsf.io.dicom_seg import SegmentationText, write_probability_seg, write_seg
 from grcsf.io.dicom_terms import load_terms, term_of
@@ -197,3 +197,13 @@ def test_terms_of_a_file_come_first_and_wrong_ones_are_refused(tmp_path: Path) -
         load_terms(path)
     with pytest.raises(SettingsError, match="cannot be read"):
         load_terms(tmp_path / "absent.yaml")
+
+
+def test_a_series_without_frame_of_reference_has_no_segmentation(tmp_path: Path) -> None:
+    def anonymised(dataset: Any, _index: int) -> None:
+        del dataset.FrameOfReferenceUID
+
+    write_series(tmp_path / "in", asymmetric(), change=anonymised)
+    with pytest.raises(ImageError, match=r"no frame of reference.*--output-format nifti"):
+        make(tmp_path / "in", tmp_path / "seg.dcm")
+    assert not list(tmp_path.glob("*seg*"))

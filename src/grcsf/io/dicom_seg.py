@@ -160,6 +160,11 @@ def _sources(image: DicomImage, study: DicomStudy) -> list[Any]:
     files = list(dict.fromkeys(frame.file for frame in frames))
     with pydicom_quiet() as pydicom:
         datasets = [pydicom.dcmread(study.files.paths[file], stop_before_pixels=True) for file in files]
+    if not all(dataset.get("FrameOfReferenceUID") for dataset in datasets):
+        raise ImageError(
+            f"series {image.part.token} has no frame of reference, so no DICOM segmentation can refer to it; "
+            "choose --output-format nifti"
+        )
     for dataset in datasets:  # a source may lack them, a segmentation has them, empty if need be
         for keyword in _REQUIRED:
             if keyword not in dataset:
