@@ -291,6 +291,16 @@ def test_nothing_of_the_patient_is_written_but_into_the_segmentation(
         assert CANARY not in re.sub(rf"{re.escape(scan.name)}|\[{CANARY} SERIES TEXT\]", "", done.out + done.err)
 
 
+def test_a_model_that_does_not_fit_names_the_case_and_not_the_folder(
+    scan: Path, slice_run: tuple[Path, RunResult], command_line: Cli, tmp_path: Path
+) -> None:
+    model = slice_run[0] / "fold_0" / "train"
+    done = command_line("predict", "-i", scan, "-m", model, "-o", tmp_path / "out", "--case", "a", "--device", "cpu")
+    assert done.code == 1
+    assert "failed: a: a: " in done.err
+    assert CANARY not in done.err + (tmp_path / "out" / "run.json").read_text("utf-8")
+
+
 def test_case_names_depend_on_a_salt_that_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     first = case_salt()
     kept = tmp_path / "config" / "grcsf" / "salt"

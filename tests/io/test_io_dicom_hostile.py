@@ -194,3 +194,23 @@ def test_damaged_encrypted_and_empty_zips_are_refused(series: Path, tmp_path: Pa
         pass
     with pytest.raises(ImageError, match="no DICOM file in it, nothing found"):
         read_dicom(tmp_path / "empty.zip")
+
+
+def test_every_file_that_pydicom_ships_is_read_or_refused_with_one_message(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    read, refused = set(), {}
+    for path in sorted((Path(pydicom.__file__).parent / "data" / "test_files").rglob("*")):
+        if not path.is_file():
+            continue
+        try:
+            assert read_dicom(path).array.ndim == 3
+            read.add(path.name)
+        except ImageError as error:
+            refused[path.name] = str(error)
+    assert {"CT_small.dcm", "MR_small.dcm", "693_J2KI.dcm", "examples_overlay.dcm", "MR_small_padded.dcm"} <= read
+    assert len(read) > 10
+    assert "truncated or damaged" in refused["MR_truncated.dcm"]
+    assert "no CT, MR or PET image series in it; grcsf validate" in refused["rtdose.dcm"]
+    assert "no CT, MR or PET image series in it" in refused["SC_rgb_jpeg.dcm"]
+    assert not recwarn.list

@@ -316,6 +316,26 @@ def test_a_series_is_chosen_by_what_is_said_of_it(wanted: list[str], tokens: lis
         assert (one.token, two.token) == ("3.2", "3.1")
 
 
+def test_series_of_one_number_in_two_studies_are_told_apart(tmp_path: Path) -> None:
+    for word in ("monday", "tuesday"):
+        write_series(tmp_path / word, asymmetric(), study=word)
+    with open_study(tmp_path) as study:
+        assert [part.token for part in study.parts] == ["1a", "1b"]
+        assert len({part.study_uid for part in study.parts}) == 2
+        ((part,),) = choose_parts(study.parts, ["1b"], 1, tmp_path)
+        np.testing.assert_array_equal(read_part(study, part).volume.array, asymmetric())
+
+
+def test_localizers_and_single_slices_do_not_count_as_a_choice(tmp_path: Path) -> None:
+    def scout(dataset: Any, _index: int) -> None:
+        dataset.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+
+    write_series(tmp_path, asymmetric(), number=1, change=scout, prefix="a")
+    write_series(tmp_path, asymmetric()[:, :, :1], number=2, prefix="b")
+    write_series(tmp_path, asymmetric() + 1, number=3, prefix="c")
+    np.testing.assert_array_equal(read_dicom(tmp_path).array, asymmetric() + 1)
+
+
 def test_folders_of_other_images_are_not_taken_for_dicom(tmp_path: Path) -> None:
     assert not is_dicom_input(tmp_path)
     write_series(tmp_path / "scan", asymmetric())

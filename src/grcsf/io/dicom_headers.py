@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from grcsf.errors import ImageError
@@ -29,6 +30,7 @@ _IMAGE_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.130": "enhanced PET",
     "1.2.840.10008.5.1.4.1.1.128.1": "legacy converted enhanced PET",
 }
+_REQUIRED = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Rows", "Columns")
 _TAGS = (
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription"),
     *("Modality", "ImageType", "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "PhotometricInterpretation"),
@@ -84,7 +86,7 @@ class FileHeader:
 
     Attributes:
         index: in the list of files.
-        study_uid, series_uid, sop_uid, sop_class: identifiers.
+        study_uid, series_uid, sop_class: identifiers.
         series_number: 0 if not said.
         description: of the series; free text, for the terminal only.
         modality: such as "CT".
@@ -95,7 +97,6 @@ class FileHeader:
     index: int
     study_uid: str
     series_uid: str
-    sop_uid: str
     sop_class: str
     series_number: int
     description: str
@@ -126,14 +127,9 @@ def read_headers(files: DicomFiles) -> list[FileHeader]:
 
 
 def _header(index: int, dataset: Any) -> FileHeader:
-    sop_class = str(dataset.SOPClassUID)
-    required = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
-    missing = [
-        word
-        for word in (*required, *(("Rows", "Columns") if sop_class in _IMAGE_CLASSES else ()))
-        if not dataset.get(word)
-    ]
-    if missing:  # every whole file has them: this one ends early, and pydicom does not say so
+    sop_class = str(dataset.get("SOPClassUID") or dataset.file_meta.MediaStorageSOPClassUID)
+    missing = [word for word in _REQUIRED if not dataset.get(word)] if sop_class in _IMAGE_CLASSES else []
+    if missing:  # every whole image has them: this one ends early, and pydicom does not say so
         raise ValueError(f"no {missing[0]}")
     unusable = _unusable(dataset, sop_class)
     frames: tuple[Frame, ...] = ()
@@ -143,9 +139,8 @@ def _header(index: int, dataset: Any) -> FileHeader:
             unusable = WITHOUT_PLACE
     return FileHeader(
         index=index,
-        study_uid=str(dataset.StudyInstanceUID),
-        series_uid=str(dataset.SeriesInstanceUID),
-        sop_uid=str(dataset.SOPInstanceUID),
+        study_uid=str(dataset.get("StudyInstanceUID", "")),
+        series_uid=str(dataset.get("SeriesInstanceUID", "")),
         sop_class=sop_class,
         series_number=int(dataset.get("SeriesNumber", None) or 0),
         description=str(dataset.get("SeriesDescription", "") or ""),
@@ -157,7 +152,7 @@ def _header(index: int, dataset: Any) -> FileHeader:
 
 def _unusable(dataset: Any, sop_class: str) -> str:
     if sop_class not in _IMAGE_CLASSES:
-        name = dataset.SOPClassUID.name  # the identifier itself where it is not a standard one
+        name = import_module("pydicom.uid").UID(sop_class).name  # the identifier itself where it is not a standard one
         kind = "unknown" if name == sop_class else name.removesuffix(" Storage")
         return f"{kind} object, not a CT, MR or PET image"
     if int(dataset.get("SamplesPerPixel", 1) or 1) != 1:

@@ -122,12 +122,15 @@ def choose_parts(parts: Sequence[Part], wanted: Sequence[str], channels: int, ro
     images = main_parts(parts)
     if not wanted and channels == 1 and len(images) == 1:
         return [(images[0],)]
+    if not images and not wanted:
+        raise ImageError(
+            f"{root}: no CT, MR or PET image series in it; grcsf validate -i shows what was left out and why"
+            f"{_listing(parts)}"
+        )
     if not wanted or (channels > 1 and len(wanted) != channels):
         need = "--series once" if channels == 1 else f"--series {channels} times, one for each channel of the model"
         raise ImageError(f"{root}: {len(images)} image series; give {need}{_listing(parts)}")
-    if channels == 1 and list(wanted) == ["all"]:
-        if not images:
-            raise ImageError(f"{root}: no image series{_listing(parts)}")
+    if channels == 1 and list(wanted) == ["all"] and images:
         return [(part,) for part in images]
     chosen = [_one(parts, images, word, root) for word in wanted]
     return [tuple(chosen)] if channels > 1 else [(part,) for part in chosen]
@@ -160,7 +163,7 @@ def _matching(parts: Sequence[Part], images: Sequence[Part], word: str) -> list[
 
 
 def _listing(parts: Sequence[Part]) -> str:
-    return "".join(f"\n  {part.text()}" for part in parts) or "; it holds none that can be read"
+    return "".join(f"\n  {part.text()}" for part in parts) or ""
 
 
 def _split(frames: Sequence[Frame]) -> list[tuple[str, list[Frame]]]:
