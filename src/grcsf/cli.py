@@ -11,19 +11,24 @@ import typer
 
 from grcsf.cli_benchmark import benchmark
 from grcsf.cli_options import (
+    CaseOption,
     ConfigOption,
     DataOption,
     DeviceOption,
     FoldOption,
+    FormatOption,
     ImagesOption,
     InOption,
     MinutesOption,
     OutOption,
     OverwriteOption,
     ProbOption,
+    ResampleOption,
     ResumeOption,
     SeedOption,
+    SeriesOption,
     SetOption,
+    TermsOption,
     UnlabelledOption,
     WorkersOption,
     end_with,
@@ -85,7 +90,7 @@ def demo(
 
 @app.command()
 def validate(
-    input: Annotated[Path, typer.Option("-i", "--input", "-d", "--dataset", help="nnU-Net raw data set.")],
+    input: Annotated[Path, typer.Option("-i", "--input", "-d", "--dataset", help="nnU-Net raw data set, or DICOM.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="JSON file for the findings.")] = None,
     tolerance_mm: Annotated[float, typer.Option(help="How far grid corners may lie apart.")] = 1e-3,
     workers: Annotated[int, typer.Option("--workers", help="Threads that read files.")] = 0,
@@ -216,7 +221,7 @@ def train(
 
 @app.command()
 def predict(
-    input: Annotated[Path, typer.Option("-i", "--input", help="Image, or folder of CASE_0000.nii.gz ...")],
+    input: Annotated[Path, typer.Option("-i", "--input", help="Image, folder of CASE_0000.nii.gz ..., DICOM.")],
     model: Annotated[list[Path], typer.Option("-m", "--model", help="Model folder or run folder; repeat to average.")],
     output: OutOption,
     fold: Annotated[list[int] | None, typer.Option("-f", "--fold", help="Folds of a run folder; default all.")] = None,
@@ -224,13 +229,18 @@ def predict(
     save_probabilities: ProbOption = False,
     save_residuals: Annotated[bool, typer.Option("--save-residuals", help="Write residual maps too.")] = False,
     spacing_mm: Annotated[str | None, typer.Option(help="Pixel spacing of PNG images, such as 1,1.")] = None,
+    output_format: FormatOption = None,
+    series: SeriesOption = None,
+    case: CaseOption = None,
+    allow_resample: ResampleOption = False,
+    segment_terms: TermsOption = None,
     resume: ResumeOption = False,
     overwrite: OverwriteOption = False,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
     """Lesion masks on the grid of the images; a bad case is reported and the others go on (exit code 1)."""
-    from grcsf.verbs.predict import inference_settings
+    from grcsf.verbs.predict import DicomOptions, inference_settings
     from grcsf.verbs.predict import predict as call
 
     failed = call(
@@ -245,6 +255,8 @@ def predict(
         save_residuals=save_residuals,
         resume=resume,
         overwrite=overwrite,
+        output_format=output_format,
+        dicom=DicomOptions(tuple(series or ()), case, allow_resample, segment_terms),
     )
     say(f"masks in {output}")
     end_with(failed)

@@ -14,19 +14,24 @@ if TYPE_CHECKING:
     from grcsf.config import Settings
 
 __all__ = [
+    "CaseOption",
     "ConfigOption",
     "DataOption",
     "DeviceOption",
     "FoldOption",
+    "FormatOption",
     "ImagesOption",
     "InOption",
     "MinutesOption",
     "OutOption",
     "OverwriteOption",
     "ProbOption",
+    "ResampleOption",
     "ResumeOption",
     "SeedOption",
+    "SeriesOption",
     "SetOption",
+    "TermsOption",
     "UnlabelledOption",
     "WorkersOption",
     "end_with",
@@ -37,7 +42,11 @@ __all__ = [
     "settings_of",
 ]
 
+CaseOption = Annotated[str | None, typer.Option("--case", help="DICOM: name of the case; default a salted hash.")]
 DataOption = Annotated[Path, typer.Option("-d", "--dataset", help="nnU-Net raw data set (dataset.json, imagesTr).")]
+FormatOption = Annotated[
+    str | None, typer.Option("--output-format", help="nifti, nrrd, mha or dicom-seg; default as the images.")
+]
 InOption = Annotated[Path, typer.Option("-i", "--input", help="Output of grcsf preprocess.")]
 ImagesOption = Annotated[Path | None, typer.Option("--images", help="Folder of images, for contrast of lesions.")]
 OutOption = Annotated[Path, typer.Option("-o", "--output", help="Where the output goes.")]
@@ -45,6 +54,14 @@ FoldOption = Annotated[int, typer.Option("-f", "--fold", help="Fold, from 0.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, gpu:4 (four GPUs), mps.")]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of every random draw.")]
 WorkersOption = Annotated[int | None, typer.Option("--workers", help="Worker processes; 0: this one only.")]
+ResampleOption = Annotated[
+    bool, typer.Option("--allow-resample", help="DICOM: put tilted, uneven or missing slices onto an even grid.")
+]
+SeriesOption = Annotated[
+    list[str] | None,
+    typer.Option("--series", help="DICOM: number, UID, description, modality=MR, largest, thinnest; per channel; all."),
+]
+TermsOption = Annotated[Path | None, typer.Option("--segment-terms", help="DICOM: YAML of coded terms for labels.")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on where an earlier run stopped.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")]
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML file of settings.")]

@@ -183,6 +183,7 @@ def predict_cases(
     save_probabilities: bool = False,
     save_residuals: bool = False,
     resume: bool = False,
+    ending: str | None = None,
 ) -> dict[str, str]:
     """Write ``CASE<ending>`` for each case; maps beside it as ``CASE_prob`` and ``CASE_residual-r50``...
 
@@ -197,6 +198,7 @@ def predict_cases(
         save_probabilities: write the lesion probability (the largest over labels).
         save_residuals: write the residual maps.
         resume: skip cases whose mask is there; masks are written last and at once.
+        ending: format of masks and maps, such as ``.mha``; none: that of the first image.
 
     Returns:
         Message of each failed case, by name.
@@ -208,12 +210,12 @@ def predict_cases(
     seed, by_name = predictor.shuffled_seed, {case.name: case for case in cases}
     others = {} if seed is None else other_cases({case.name: case.group for case in cases}, seed)
     for case in track(cases, "predict", total=len(cases)):
-        if resume and mask_path(case, out).is_file():
+        if resume and mask_path(case, out, ending).is_file():
             continue
         try:
             pair = (case, by_name[others[case.name]]) if others else (case,)
             found = predictor.predict(*(_volumes(one, spacing_mm) for one in pair))
-            _write(found, case, out, spacing_mm, probabilities=save_probabilities, residuals=save_residuals)
+            _write(found, case, out, spacing_mm, ending, probabilities=save_probabilities, residuals=save_residuals)
         except GrcsfError as error:
             failed[case.name] = str(error)
             logger.error("%s: %s", case.name, error)
@@ -231,15 +233,15 @@ def _ending(case: Case) -> str:
     return ending_of(case.images[0]) or ".nii.gz"
 
 
-def mask_path(case: Case, out: Path) -> Path:
-    """File of the mask of a case in the folder ``out``."""
-    return out / f"{case.name}{_ending(case)}"
+def mask_path(case: Case, out: Path, ending: str | None = None) -> Path:
+    """File of the mask of a case in the folder ``out``, in the format of its first image or another."""
+    return out / f"{case.name}{ending or _ending(case)}"
 
 
-def case_files(case: Case, out: Path) -> list[Path]:
+def case_files(case: Case, out: Path, ending: str | None = None) -> list[Path]:
     """Mask and maps of a case that are in the folder ``out``."""
     maps = (path for kind in ("prob", "residual-*") for path in out.glob(f"{glob.escape(case.name)}_{kind}.*"))
-    return [path for path in (mask_path(case, out), *maps) if path.is_file()]
+    return [path for path in (mask_path(case, out, ending), *maps) if path.is_file()]
 
 
 def _write(
@@ -247,15 +249,16 @@ def _write(
     case: Case,
     out: Path,
     spacing_mm: tuple[float, ...] | None,
+    ending: str | None,
     *,
     probabilities: bool,
     residuals: bool,
 ) -> None:
-    like, ending = case.images[0], _ending(case)
-    map_ending = ".mha" if ending == ".png" else ending
+    like, target = case.images[0], ending or _ending(case)
+    map_ending = ".mha" if target == ".png" else target
     maps = {f"residual-{name}": value for name, value in found.residuals.items()} if residuals else {}
     if probabilities:
         maps["prob"] = found.probabilities.max(axis=0)
     for name, value in maps.items():
         write_like(value.astype(np.float32), like, out / f"{case.name}_{name}{map_ending}", spacing_mm)
-    write_like(found.mask, like, mask_path(case, out), spacing_mm)
+    write_like(found.mask, like, mask_path(case, out, ending), spacing_mm)

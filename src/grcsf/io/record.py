@@ -30,7 +30,7 @@ RECORD_FILE = "run.json"
 LOG_FILE = "grcsf.log"
 _PACKAGES = (
     *("torch", "monai", "lightning", "numpy", "scipy", "nibabel", "SimpleITK"),
-    *("pydantic", "safetensors", "blosc2", "nilearn"),
+    *("pydantic", "safetensors", "blosc2", "nilearn", "pydicom", "highdicom"),
 )
 _ABSOLUTE = re.compile(r"(?:[A-Za-z]:)?(?<![\w.])[\\/](?:[^\\/\s:;,'\"()\[\]]+[\\/])*")
 _LOGGER = logging.getLogger("grcsf")

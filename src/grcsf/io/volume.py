@@ -12,6 +12,7 @@ import numpy as np
 from grcsf.arrays import AnyArray
 from grcsf.errors import GridMismatch, ImageError, OutputError
 from grcsf.io import itk, nifti
+from grcsf.io.dicom_files import is_dicom_input
 from grcsf.io.geometry import FloatArray64, Geometry, Volume, check_same_grid, corner_distance_mm
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "read_volume",
     "stem_of",
     "write_like",
+    "write_volume",
 ]
 
 IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".png")
@@ -52,7 +54,7 @@ def read_volume(path: Path, spacing_mm: tuple[float, ...] | None = None) -> Volu
     """An image or mask with its grid.
 
     Args:
-        path: a file with one of :data:`IMAGE_ENDINGS`.
+        path: a file with one of :data:`IMAGE_ENDINGS`, or a DICOM file, folder or zip with one image series.
         spacing_mm: (rows, columns) of a PNG, which carries none; not used for other formats.
 
     Returns:
@@ -62,6 +64,10 @@ def read_volume(path: Path, spacing_mm: tuple[float, ...] | None = None) -> Volu
         ImageError: the file is missing, truncated, damaged, empty, in colour, neither 2-D nor 3-D, or holds values
             that are not finite.
     """
+    if _is_dicom(path):
+        from grcsf.io.dicom import read_dicom
+
+        return read_dicom(path)
     ending = _known_ending(path)
     volume = (
         nifti.read_nifti(path)
@@ -85,6 +91,10 @@ def read_geometry(path: Path, spacing_mm: tuple[float, ...] | None = None) -> Ge
     Raises:
         ImageError: the file is missing, its header damaged, or it is neither 2-D nor 3-D.
     """
+    if _is_dicom(path):
+        from grcsf.io.dicom import read_dicom_geometry
+
+        return read_dicom_geometry(path)
     ending = _known_ending(path)
     if ending in _NIFTI:
         return nifti.geometry_of_nifti(path)
@@ -111,9 +121,7 @@ def write_like(array: AnyArray, like: Path, path: Path, spacing_mm: tuple[float,
         OutputError: ``path`` cannot be written, or a PNG was asked for values it cannot hold.
     """
     geometry = read_geometry(like, spacing_mm)
-    source, target = ending_of(like), ending_of(path)
-    if target is None:
-        raise OutputError(f"{path}: cannot be written, its ending is none of {', '.join(IMAGE_ENDINGS)}")
+    source, target = ending_of(like), _target_ending(path)
     if array.shape != geometry.shape:
         raise GridMismatch(f"{path.name}: array of shape {array.shape}, but {like.name} has {geometry}")
     values = _storable(array)
@@ -127,6 +135,41 @@ def write_like(array: AnyArray, like: Path, path: Path, spacing_mm: tuple[float,
         nifti.write_nifti(values, header, path)
     else:
         itk.write_itk(values, geometry, path, like if source in _ITK else None)
+
+
+def write_volume(array: AnyArray, geometry: Geometry, path: Path) -> None:
+    """Write ``array`` on a grid that no file has, atomically.
+
+    Args:
+        array: ``geometry.shape``; types as in :func:`write_like`.
+        geometry: its grid.
+        path: output, NIfTI, NRRD or MetaImage by its ending.
+
+    Raises:
+        GridMismatch: the array's shape is not that of the grid.
+        OutputError: ``path`` cannot be written, or is a PNG.
+    """
+    target = _target_ending(path)
+    if array.shape != geometry.shape:
+        raise GridMismatch(f"{path.name}: array of shape {array.shape}, but its grid has {geometry}")
+    if target == ".png":
+        raise OutputError(f"{path}: a PNG cannot hold a position; choose .nii.gz, .nrrd or .mha")
+    values = _storable(array)
+    if target in _NIFTI:
+        nifti.write_nifti(values, nifti.new_header(geometry.shape, geometry.affine_ras), path)
+    else:
+        itk.write_itk(values, geometry, path)
+
+
+def _is_dicom(path: Path) -> bool:
+    return ending_of(path) is None and is_dicom_input(path)
+
+
+def _target_ending(path: Path) -> str:
+    ending = ending_of(path)
+    if ending is None:
+        raise OutputError(f"{path}: cannot be written, its ending is none of {', '.join(IMAGE_ENDINGS)}")
+    return ending
 
 
 def _known_ending(path: Path) -> str:

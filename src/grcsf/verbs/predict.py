@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from grcsf.config import InferenceSettings, load_settings
 from grcsf.datasets.dataset import Case
 from grcsf.datasets.inputs import find_inputs
-from grcsf.errors import OutputError
 from grcsf.fitting.fit import check_device, torch_device
 from grcsf.fitting.weights import WEIGHTS
 from grcsf.inference.predict import Predictor, case_files, mask_path, predict_cases
-from grcsf.io.files import ensure_new, hash_file, make_folder, read_json, to_plain, write_json
+from grcsf.io.dicom_files import is_dicom_input
+from grcsf.io.files import ensure_new, hash_file, make_folder, to_plain
 from grcsf.io.record import RECORD_FILE, RunRecord
 from grcsf.training.package import load_model
 from grcsf.verbs.common import clear_partial, model_folders
+from grcsf.verbs.predict_dicom import DicomJob, DicomOptions, MapOptions, chosen_ending, predict_dicom
+from grcsf.verbs.predict_outputs import Outputs
 
-__all__ = ["inference_settings", "predict"]
+__all__ = ["DicomOptions", "inference_settings", "predict"]
 
 
 def predict(
@@ -34,11 +35,13 @@ def predict(
     save_residuals: bool = False,
     resume: bool = False,
     overwrite: bool = False,
+    output_format: str | None = None,
+    dicom: DicomOptions | None = None,
 ) -> dict[str, str]:
-    """Predict an image, a folder of images, or cases of a data set.
+    """Predict an image, a folder of images, a DICOM study, or cases of a data set.
 
     Args:
-        images: a file, a folder (``CASE_0000.nii.gz`` ...), or cases.
+        images: a file, a folder (``CASE_0000.nii.gz`` ...), a DICOM file, folder or zip, or cases.
         model: a model folder, several (averaged), or a run folder whose folds are averaged.
         output: folder of the masks.
         folds: of a run folder: which; none: all.
@@ -49,13 +52,19 @@ def predict(
         save_residuals: write ``CASE_residual-r50`` ... maps.
         resume: keep the masks that are there.
         overwrite: replace the masks that are there.
+        output_format: ``nifti``, ``nrrd``, ``mha`` or ``dicom-seg``; none: that of the images, and for DICOM NIfTI and
+            a DICOM segmentation.
+        dicom: which series and how; for DICOM only.
 
     Returns:
         Message of each case that failed; the others were written.
 
     Raises:
         OutputError: masks of other models or settings in ``output``.
+        SettingsError: an unknown format, ``dicom-seg`` or ``dicom`` without DICOM images.
     """
+    from_dicom = isinstance(images, str | Path) and is_dicom_input(Path(images))
+    ending = chosen_ending(output_format, from_dicom, dicom)
     folders = _folders(model, folds)
     check_device(device)
     out = Path(output)
@@ -63,9 +72,13 @@ def predict(
     models = [load_model(folder) for folder in folders]
     chosen = settings or models[0].settings.inference
     predictor = Predictor(models, chosen, torch_device(device))
-    cases = find_inputs(Path(images), predictor.channels) if isinstance(images, str | Path) else tuple(images)
     claim = {"models": [hash_file(folder / WEIGHTS) for folder in folders], "inference": to_plain(chosen.model_dump())}
-    files = _Outputs(out, cases)
+    if isinstance(images, str | Path) and from_dicom:
+        job = DicomJob(Path(images), predictor, out, claim, [folder / WEIGHTS for folder in folders])
+        how = MapOptions(output_format, save_probabilities, save_residuals, resume)
+        return predict_dicom(job, dicom or DicomOptions(), how)
+    cases = find_inputs(Path(images), predictor.channels) if isinstance(images, str | Path) else tuple(images)
+    files = _outputs(out, cases, ending)
     if resume and not files.missing() and (out / RECORD_FILE).is_file() and files.claimed() == claim:
         return {}
     clear_partial(make_folder(out))
@@ -81,6 +94,7 @@ def predict(
             save_probabilities=save_probabilities,
             save_residuals=save_residuals,
             resume=resume,
+            ending=ending,
         )
         record.add("cases", len(cases))
         record.add("failed", failed)
@@ -106,37 +120,10 @@ def _folders(model: str | Path | Sequence[str | Path], folds: Sequence[int]) -> 
     return model_folders([Path(path) for path in given], folds)
 
 
-class _Outputs:
-    """The masks in a folder, and the note of the models and settings that they come from."""
-
-    def __init__(self, folder: Path, cases: Sequence[Case]) -> None:
-        self.folder, self.cases, self.path = folder, cases, folder / "prediction.json"
-
-    def missing(self) -> list[str]:
-        """Cases without a mask."""
-        return [case.name for case in self.cases if not mask_path(case, self.folder).is_file()]
-
-    def claimed(self) -> object:
-        """The note, if there is one."""
-        return read_json(self.path, OutputError) if self.path.is_file() else None
-
-    def claim(self, claim: dict[str, Any], resume: bool) -> None:
-        """Write the note, after refusing a folder of other masks, or removing them where they are to be replaced.
-
-        Raises:
-            OutputError: an image would be written over, or other masks are to be resumed.
-        """
-        inputs = {path.resolve() for case in self.cases for path in case.images}
-        taken = [case.name for case in self.cases if mask_path(case, self.folder).resolve() in inputs]
-        if taken:
-            raise OutputError(f"{self.folder}: the mask of {taken[0]} would replace its image; choose another output")
-        strange = self.path.is_file() or len(self.missing()) < len(self.cases)
-        if resume and strange and self.claimed() != claim:
-            raise OutputError(
-                f"{self.folder}: holds masks of another model or other settings; choose another output or --overwrite"
-            )
-        if not resume:
-            for case in self.cases:
-                for path in case_files(case, self.folder):
-                    path.unlink()
-        write_json(self.path, claim)
+def _outputs(out: Path, cases: Sequence[Case], ending: str | None) -> Outputs:
+    return Outputs(
+        out,
+        {case.name: [mask_path(case, out, ending)] for case in cases},
+        lambda: [path for case in cases for path in case_files(case, out, ending)],
+        {path.resolve() for case in cases for path in case.images},
+    )

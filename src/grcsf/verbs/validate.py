@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from grcsf.datasets.dicom import DicomReport, validate_dicom
 from grcsf.datasets.validate import ValidationReport, validate_dataset
+from grcsf.io.dicom_files import is_dicom_input
 from grcsf.io.files import ensure_new, write_json
 
 __all__ = ["findings_text", "validate"]
@@ -18,10 +20,10 @@ def validate(
     workers: int = 0,
     overwrite: bool = False,
 ) -> ValidationReport:
-    """Check a data set before anything is computed from it.
+    """Check a data set before anything is computed from it, or list the series of a DICOM study.
 
     Args:
-        dataset: an nnU-Net raw folder.
+        dataset: an nnU-Net raw folder, or a DICOM file, folder or zip.
         output: JSON file for the findings; none writes nothing.
         tolerance_mm: how far the corners of image and mask grids may lie apart.
         workers: threads that read files.
@@ -32,7 +34,8 @@ def validate(
     """
     if output is not None:
         ensure_new(Path(output), overwrite)
-    report = validate_dataset(Path(dataset), tolerance_mm, workers)
+    path = Path(dataset)
+    report = validate_dicom(path) if is_dicom_input(path) else validate_dataset(path, tolerance_mm, workers)
     if output is not None:
         write_json(Path(output), report.to_json())
     return report
@@ -41,10 +44,13 @@ def validate(
 def findings_text(report: ValidationReport, name: str) -> str:
     """One line per problem, then what the data set (called ``name``) holds and needs."""
     lines = [f"{problem.severity}: {problem.case or name}: {problem.message}" for problem in report.problems]
+    what = f"{report.n_cases} cases, {report.n_with_lesion} with a lesion"
+    if isinstance(report, DicomReport):
+        lines += report.listing
+        what = f"{report.n_cases} image series"
     memory, disk = report.estimate.memory_bytes / 1024**3, report.estimate.disk_bytes / 1024**3
     lines.append(
-        f"{report.n_cases} cases, {report.n_with_lesion} with a lesion; about {memory:.2f} GB of memory for the "
-        f"largest case and {disk:.2f} GB on disk when preprocessed"
+        f"{what}; about {memory:.2f} GB of memory for the largest case and {disk:.2f} GB on disk when preprocessed"
     )
     errors = sum(problem.severity == "error" for problem in report.problems)
     lines.append(f"{errors} error(s)" if errors else "no errors")
