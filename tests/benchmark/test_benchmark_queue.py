@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,9 @@ import pytest
 from grcsf.benchmark.locks import folder_lock
 from grcsf.benchmark.process import StepFiles, run_step
 from grcsf.benchmark.queue import run_queue, state_of
+from grcsf.benchmark.scores import read_runs
 from grcsf.benchmark.spec import load_benchmark
+from grcsf.benchmark.tables import make_groups
 from grcsf.errors import DatasetError, OutputError
 from outside import fake_entry
 
@@ -64,6 +67,44 @@ def test_a_run_made_in_another_way_is_refused(write_spec: WriteSpec, tmp_path: P
     run(write_spec(fake_entry("exact")), tmp_path / "out")
     with pytest.raises(OutputError, match=r"exact_squares_f0_s0_l100: was run in another way .command"):
         run(write_spec(fake_entry("exact", shift=2)), tmp_path / "out")
+
+
+def test_a_transfer_predicts_the_held_out_subjects_of_another_data_set(
+    write_spec: WriteSpec, squares: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(squares, tmp_path / "Dataset904_Other")
+    (other / "splits_final.json").unlink()
+    transfer = {"name": "other", "path": str(other), "entries": ["exact"]}
+    path, out = write_spec(fake_entry("exact"), folds=[0, 1], transfer=[transfer]), tmp_path / "out"
+    assert run(path, out) == {}
+    assert calls(out)[2:] == ["exact_squares_f0_s0_l100_onto-other", "exact_squares_f1_s0_l100_onto-other"]
+    folder = out / "runs" / "exact_squares_f0_s0_l100_onto-other"
+    masks = sorted(path.name for path in (folder / "validation").iterdir())
+    assert masks == [f"case-{index}.nii.gz" for index in (1, 2, 3)]
+    spec = load_benchmark(path)
+    groups = make_groups(spec, read_runs(out, spec.cells()))
+    assert [group.title for group in groups] == [
+        "squares, lesion, 100 % of the labels",
+        "squares, lesion, 100 % of the labels, predicted on other",
+    ]
+    costs = groups[1].entries[0].costs
+    assert (costs.training_multiply_adds, costs.prediction_wall_seconds) == (1000, 1.5)
+    run(path, out)
+    assert len(calls(out)) == 4
+
+
+def test_a_transfer_without_shared_subjects_fails_and_says_why(
+    write_spec: WriteSpec, squares: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(squares, tmp_path / "Dataset904_Other")
+    for file in [*other.glob("*Tr/case-*")]:
+        file.rename(file.with_name(file.name.replace("case", "scan")))
+    (other / "splits_final.json").unlink()
+    transfer = {"name": "other", "path": str(other), "entries": ["exact"]}
+    path = write_spec(fake_entry("exact"), transfer=[transfer])
+    failed = run(path, tmp_path / "out")
+    assert list(failed) == ["exact_squares_f0_s0_l100_onto-other"]
+    assert "no labelled case of a subject in the validation part" in failed["exact_squares_f0_s0_l100_onto-other"]
 
 
 def test_a_data_set_without_folds_is_refused(write_spec: WriteSpec, tmp_path: Path) -> None:

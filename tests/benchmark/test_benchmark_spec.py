@@ -18,6 +18,7 @@ GOOD: dict[str, Any] = {
     "budget": {"training_multiply_adds": 1e12},
 }
 OUTSIDE = {"name": "theirs", "kind": "outside", "command": ["{python}", "x.py"]}
+CORONAL: dict[str, Any] = {"name": "coronal", "path": "Dataset502", "entries": ["ours"]}
 
 
 @pytest.fixture
@@ -56,6 +57,17 @@ def load(tmp_path: Path) -> Callable[..., Benchmark]:
         ({"fractions": [0.5, 1.5]}, "fractions: 1.5 is not above 0 and at most 1"),
         ({"folds": [-1]}, "folds and seeds go from 0"),
         ({"extra": [{"entries": ["ours", "them"]}]}, "extra: unknown them; known: ours, plain"),
+        ({"transfer": [{**CORONAL, "entries": ["them"]}]}, "transfer coronal: unknown them; known: ours, plain"),
+        ({"transfer": [{**CORONAL, "data_sets": ["x"]}]}, "transfer coronal: unknown x; known: strokes"),
+        ({"transfer": [CORONAL, CORONAL]}, "two transfer names are the same: coronal, coronal"),
+        ({"transfer": [{**CORONAL, "name": "a_b"}]}, "transfer 'a_b': expected letters"),
+        (
+            {"entries": [OUTSIDE], "transfer": [{**CORONAL, "entries": ["theirs"]}]},
+            "transfer coronal: entry theirs has no predict_command",
+        ),
+        ({"entries": [{"name": "a", "predict_command": ["x"]}]}, "entry a: a command needs kind: outside"),
+        ({"entries": [{**OUTSIDE, "predict_command": ["{gpu}"]}]}, "unknown placeholder 'gpu'; .*, model, cases"),
+        ({"entries": [{**OUTSIDE, "command": ["{cases}"]}]}, "unknown placeholder 'cases'"),
         ({"data_sets": [{"name": "x"}]}, "data set x: expected either path or phantoms"),
         ({"data_sets": []}, "data_sets: .*at least 1 item"),
         ({"settings": {"seed": 3}}, "settings: seed is set by the benchmark"),
@@ -103,3 +115,9 @@ def test_an_entry_may_be_run_at_one_label_fraction_only(load: Callable[..., Benc
         "ours_strokes_f0_s0_l10",
         "few_strokes_f0_s0_l10",
     ]
+
+
+def test_transfers_follow_the_runs_they_use_at_all_labels(load: Callable[..., Benchmark]) -> None:
+    spec = load(folds=[0, 1], fractions=[1.0, 0.5], transfer=[{**CORONAL, "folds": [1]}])
+    assert [cell.id for cell in spec.cells() if cell.onto] == ["ours_strokes_f1_s0_l100_onto-coronal"]
+    assert not any(cell.onto for cell in spec.main_cells())

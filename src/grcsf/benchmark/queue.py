@@ -144,9 +144,12 @@ class _Queue:
         if isinstance(given, str):
             found = read_json(Path(given), OutputError)
         else:
-            path = unit.folder / "run.json"
-            said = read_json(path, OutputError) if path.is_file() else {}
+            said: dict[str, Any] = {}
+            for part in unit.chain():  # of a transfer: what its training said, then what its prediction says
+                path = part.folder / "run.json"
+                found = read_json(path, OutputError) if path.is_file() else {}
+                said |= found if isinstance(found, dict) else {}
             wanted = ("seconds", "peak_memory_mb", "multiply_adds", "parameters", "prediction_seconds")
-            found = {key: said.get(key) for key in wanted} if isinstance(said, dict) else {}
+            found = {key: said.get(key) for key in wanted}
             found["training_multiply_adds"] = found.pop("multiply_adds", None)
         return dict(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Formatter
 from typing import Any, Literal
@@ -24,11 +24,13 @@ __all__ = [
     "Entry",
     "Extra",
     "PhantomData",
+    "Transfer",
     "load_benchmark",
 ]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 _FIXED = ("seed", "training.label_fraction", "training.steps", "training.minutes", "mae.minutes")
+PREDICT_PLACEHOLDERS = ("model", "cases")
 PLACEHOLDERS = ("python", "dataset", "fold", "seed", "fraction", "output", "multiply_adds", "steps", "cores")
 
 
@@ -61,17 +63,19 @@ class Entry(Frozen):
     kind: Literal["grcsf", "outside"] = Field("grcsf", description="grcsf: through our loop; outside: a command.")
     settings: dict[str, Any] = Field(default_factory=dict, description="Changed settings, as `a.b: value`.")
     command: tuple[str, ...] = Field((), description="outside: program and arguments with {placeholders}; no shell.")
+    predict_command: tuple[str, ...] = Field((), description="outside: predicts {cases} of a transfer with {model}.")
     label_fraction: float | None = Field(None, gt=0, le=1, description="Run at this label fraction only.")
 
     @model_validator(mode="after")
     def _fits_together(self) -> Entry:
         _refuse_name("entry", self.name)
-        if self.kind == "grcsf" and self.command:
+        if self.kind == "grcsf" and (self.command or self.predict_command):
             raise ValueError(f"entry {self.name}: a command needs kind: outside")
         if self.kind == "outside":
             if not self.command or self.settings:
                 raise ValueError(f"entry {self.name}: kind outside needs a command and takes no settings")
             _refuse_placeholders(self.name, self.command)
+            _refuse_placeholders(self.name, self.predict_command, (*PLACEHOLDERS, *PREDICT_PLACEHOLDERS))
         fixed = [key for key in self.settings if key in _FIXED]
         if fixed:
             raise ValueError(f"entry {self.name}: {', '.join(fixed)} is set by the benchmark, the same for all")
@@ -115,9 +119,31 @@ class Extra(Frozen):
     budget_times: float = Field(1.0, gt=0, description="Multiple of the budget.")
 
 
+class Transfer(Frozen):
+    """A further data set, not trained on, that runs predict as well: its subjects of the fold's validation part.
+
+    Subjects are told by their groups, as folds are; one that a run was trained on is left out.
+    """
+
+    name: str = Field(description="Short name for run folders and tables.")
+    path: str = Field(description="nnU-Net raw folder; a relative one is looked for below --data.")
+    entries: tuple[str, ...] = Field(min_length=1, description="Names of entries.")
+    data_sets: tuple[str, ...] | None = Field(None, description="Data sets trained on; none: all.")
+    folds: tuple[int, ...] | None = Field(None, description="None: those of the benchmark.")
+    seeds: tuple[int, ...] | None = Field(None, description="None: those of the benchmark.")
+
+    @model_validator(mode="after")
+    def _named(self) -> Transfer:
+        _refuse_name("transfer", self.name)
+        return self
+
+
 @dataclass(frozen=True, order=True)
 class Cell:
-    """One run: an entry on a fold of a data set, with a seed, a label fraction and a multiple of the budget."""
+    """One run: an entry on a fold of a data set, with a seed, a label fraction and a multiple of the budget.
+
+    ``onto`` names the further data set that the trained run predicts; empty: its own validation cases.
+    """
 
     entry: str
     data_set: str
@@ -125,6 +151,7 @@ class Cell:
     seed: int
     fraction: float
     times: float
+    onto: str = ""
 
     @property
     def id(self) -> str:
@@ -134,7 +161,8 @@ class Cell:
         'ours_strokes_f0_s1_l25_x4'
         """
         longer = "" if self.times == 1 else f"_x{self.times:g}"
-        return f"{self.entry}_{self.data_set}_f{self.fold}_s{self.seed}_l{100 * self.fraction:g}{longer}"
+        onto = f"_onto-{self.onto}" if self.onto else ""
+        return f"{self.entry}_{self.data_set}_f{self.fold}_s{self.seed}_l{100 * self.fraction:g}{longer}{onto}"
 
 
 class Benchmark(Frozen):
@@ -149,6 +177,7 @@ class Benchmark(Frozen):
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="Seeds.")
     fractions: tuple[float, ...] = Field((1.0,), min_length=1, description="Shares of the labelled patients.")
     extra: tuple[Extra, ...] = Field((), description="Further runs of some entries.")
+    transfer: tuple[Transfer, ...] = Field((), description="Further data sets that trained runs predict.")
     reference: str | None = Field(None, description="Entry that all others are paired with; none: the first.")
     budget: BudgetRule = Field(description="What is equal.")
     cores: int = Field(1, ge=1, description="Threads of each run; runs go one after another.")
@@ -160,9 +189,11 @@ class Benchmark(Frozen):
         for kind, given in (("entry", names), ("data set", data)):
             if len(set(given)) < len(given):
                 raise ValueError(f"two {kind} names are the same: {', '.join(given)}")
-        for extra in self.extra:
-            _refuse_unknown("extra", extra.entries, names)
-            _refuse_unknown("extra", extra.data_sets or (), data)
+        blocks = [("extra", extra) for extra in self.extra]
+        for where, block in [*blocks, *((f"transfer {item.name}", item) for item in self.transfer)]:
+            _refuse_unknown(where, block.entries, names)
+            _refuse_unknown(where, block.data_sets or (), data)
+        self._refuse_transfer()
         _refuse_unknown("reference", [self.reference] if self.reference else [], names)
         _refuse_unknown("budget.reference", [self.budget.reference] if self.budget.reference else [], names)
         for fraction in (*self.fractions, *(f for extra in self.extra for f in extra.fractions or ())):
@@ -210,10 +241,24 @@ class Benchmark(Frozen):
         """The runs of the full grid, without the extra ones."""
         return tuple(self._block(Extra(entries=tuple(entry.name for entry in self.entries))))
 
+    def _refuse_transfer(self) -> None:
+        for item in self.transfer:
+            for entry in (self.entry(name) for name in item.entries):
+                if entry.kind == "outside" and not entry.predict_command:
+                    raise ValueError(f"transfer {item.name}: entry {entry.name} has no predict_command")
+        if len({item.name for item in self.transfer}) < len(self.transfer):
+            raise ValueError(f"two transfer names are the same: {', '.join(item.name for item in self.transfer)}")
+
     def _cells(self) -> Iterator[Cell]:
         yield from self.main_cells()
         for extra in self.extra:
             yield from self._block(extra)
+        for item in self.transfer:
+            trained = Extra(
+                entries=item.entries, data_sets=item.data_sets, folds=item.folds, seeds=item.seeds, fractions=(1.0,)
+            )
+            for cell in self._block(trained):
+                yield replace(cell, onto=item.name)
 
     def _block(self, block: Extra) -> Iterator[Cell]:
         for data in block.data_sets or tuple(item.name for item in self.data_sets):
@@ -265,8 +310,8 @@ def _refuse_unknown(where: str, names: Sequence[str], known: Sequence[str]) -> N
         raise ValueError(f"{where}: unknown {', '.join(unknown)}; known: {', '.join(known)}")
 
 
-def _refuse_placeholders(name: str, command: Sequence[str]) -> None:
+def _refuse_placeholders(name: str, command: Sequence[str], known: Sequence[str] = PLACEHOLDERS) -> None:
     used = {word for part in command for _, word, _, _ in Formatter().parse(part) if word is not None}
-    unknown = sorted(used - set(PLACEHOLDERS))
+    unknown = sorted(used - set(known))
     if unknown:
-        raise ValueError(f"entry {name}: unknown placeholder {unknown[0]!r}; known: {', '.join(PLACEHOLDERS)}")
+        raise ValueError(f"entry {name}: unknown placeholder {unknown[0]!r}; known: {', '.join(known)}")

@@ -15,7 +15,7 @@ import numpy as np
 
 from grcsf.benchmark.costs import Costs, costs_of
 from grcsf.benchmark.scores import CaseRow, RunScores
-from grcsf.benchmark.spec import Benchmark
+from grcsf.benchmark.spec import Benchmark, Cell
 from grcsf.evaluation.statistics import Interval, SeedSpread, bootstrap_mean, holm, paired_difference, spread
 from grcsf.evaluation.strata import CONTRAST_STRATA, contrast_stratum, size_strata, size_stratum
 
@@ -85,12 +85,16 @@ class SeedRow:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that may be compared: one data set, label, label fraction and multiple of the budget."""
+    """Runs that may be compared: one data set, label, label fraction, multiple of the budget, and data set predicted.
+
+    ``onto`` is empty where that is the data set of the training.
+    """
 
     data_set: str
     label: str
     fraction: float
     times: float
+    onto: str
     strata: tuple[str, ...]
     when_empty: str
     entries: tuple[EntryNumbers, ...]
@@ -100,7 +104,8 @@ class Group:
     def title(self) -> str:
         """Words for a heading."""
         longer = "" if self.times == 1 else f", {self.times:g} times the budget"
-        return f"{self.data_set}, {self.label}, {100 * self.fraction:g} % of the labels{longer}"
+        onto = f", predicted on {self.onto}" if self.onto else ""
+        return f"{self.data_set}, {self.label}, {100 * self.fraction:g} % of the labels{longer}{onto}"
 
 
 def make_groups(spec: Benchmark, runs: Sequence[RunScores]) -> list[Group]:
@@ -111,17 +116,22 @@ def make_groups(spec: Benchmark, runs: Sequence[RunScores]) -> list[Group]:
     """
     planned = spec.cells()
     main = set(spec.main_cells())
-    keys = dict.fromkeys((cell.data_set, cell.fraction, cell.times) for cell in planned)
+    keys = dict.fromkeys(_key(cell) for cell in planned)
     groups = []
     for key in keys:
-        here = [run for run in runs if (run.cell.data_set, run.cell.fraction, run.cell.times) == key]
-        cells = [cell for cell in planned if (cell.data_set, cell.fraction, cell.times) == key]
+        here = [run for run in runs if _key(run.cell) == key]
+        cells = [cell for cell in planned if _key(cell) == key]
         grid = [cell for cell in cells if cell in main] or cells
         for label in dict.fromkeys(row.label for run in here for row in run.rows):
             wanted = {name: sum(cell.entry == name for cell in grid) for name in _names(spec)}
             compared = [run for run in here if run.cell in set(grid)]
             groups.append(_group(spec, label, compared, here, wanted))
     return groups
+
+
+def _key(cell: Cell) -> tuple[str, float, float, str]:
+    """Runs with the same key may be compared."""
+    return cell.data_set, cell.fraction, cell.times, cell.onto
 
 
 def subject_values(runs: Iterable[RunScores], label: str, measure: Measure) -> dict[str, float]:
@@ -196,6 +206,7 @@ def _group(
         label=label,
         fraction=cell.fraction,
         times=cell.times,
+        onto=cell.onto,
         strata=size_strata(every[0].spatial_dims),
         when_empty=every[0].when_empty,
         entries=tuple(entries),

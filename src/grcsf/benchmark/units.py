@@ -1,7 +1,8 @@
 """What has to be done for a run: a chain of units, each a folder with steps; units that runs share are made once.
 
-phantoms -> preprocessed -> budget -> mae -> maps -> run (train, predict, score). A shared unit's folder is named
-after a hash of all that decides its content, so two runs share it exactly when they would make the same thing.
+phantoms -> preprocessed -> budget -> mae -> maps -> run (train, predict, score) -> transfer (predict, score). A shared
+unit's folder is named after a hash of all that decides its content, so two runs share it exactly when they would make
+the same thing.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ __all__ = ["PHANTOM_FOLDER", "Unit", "flat_differences", "run_unit"]
 PHANTOM_FOLDER = "Dataset900_BrainPhantoms"
 RUN_STEPS = ("train", "predict", "score")
 OUTSIDE_STEPS = ("command", "score")
+TRANSFER_STEPS = ("predict", "score")
+OUTSIDE_TRANSFER_STEPS = ("cases", "command", "score")
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,8 @@ def run_unit(spec: Benchmark, cell: Cell, out: Path, data_root: Path) -> Unit:
         DatasetError: a data set without ``splits_final.json``.
         SettingsError: settings of the entry that do not fit.
     """
+    if cell.onto:
+        return _transfer_unit(spec, cell, run_unit(spec, replace(cell, onto=""), out, data_root), out, data_root)
     entry, data = spec.entry(cell.entry), spec.data_set(cell.data_set)
     shared = _Shared(spec, cell, out, data)
     dataset, needs = shared.data_set(data_root)
@@ -102,9 +107,7 @@ def run_unit(spec: Benchmark, cell: Cell, out: Path, data_root: Path) -> Unit:
     claim = {"data_set": shared.identity, "fold": cell.fold, "seed": cell.seed, "fraction": cell.fraction}
     claim |= {"budget": spec.budget.model_dump(mode="json"), "times": cell.times}
     if entry.kind == "outside":
-        values = {**base, "python": sys.executable, "fraction": cell.fraction, "cores": spec.cores}
-        values |= _amounts(spec.budget, cell.times)
-        command = tuple(part.format(**values) for part in entry.command)
+        command = tuple(part.format(**_values(spec, cell, base)) for part in entry.command)
         claim |= {"command": list(entry.command)}
         job = {**base, "settings": Settings().model_dump(mode="json"), "budget": _amounts(spec.budget, cell.times)}
         return Unit(cell.id, folder, OUTSIDE_STEPS, job, claim, needs, command)
@@ -112,6 +115,30 @@ def run_unit(spec: Benchmark, cell: Cell, out: Path, data_root: Path) -> Unit:
     before, places = shared.stages(settings, base, needs)
     job = {**base, **places, "settings": settings.model_dump(mode="json"), "device": spec.device}
     return Unit(cell.id, folder, RUN_STEPS, job, {**claim, "settings": _deciding(settings)}, before)
+
+
+def _transfer_unit(spec: Benchmark, cell: Cell, trained: Unit, out: Path, data_root: Path) -> Unit:
+    """The unit of a run that predicts another data set with what the run ``trained`` left."""
+    target = next(item for item in spec.transfer if item.name == cell.onto)
+    entry, folder, dataset = spec.entry(cell.entry), out / "runs" / cell.id, data_root / target.path
+    if not (dataset / "dataset.json").is_file():
+        raise DatasetError(f"{dataset}: no dataset.json; transfer {cell.onto} needs a data set in nnU-Net raw layout")
+    places = {"dataset": str(dataset), "output": str(folder)}
+    job = {**trained.job, **places, "trained_on": trained.job["dataset"], "model": str(trained.folder / "train")}
+    claim = {**trained.claim, "onto": Path(target.path).name}
+    if entry.kind == "grcsf":
+        return Unit(cell.id, folder, TRANSFER_STEPS, job, claim, trained)
+    base = {"fold": cell.fold, "seed": cell.seed, **places}
+    base |= {"model": str(trained.folder), "cases": str(folder / "cases.json")}
+    command = tuple(part.format(**_values(spec, cell, base)) for part in entry.predict_command)
+    claim |= {"predict_command": list(entry.predict_command)}
+    return Unit(cell.id, folder, OUTSIDE_TRANSFER_STEPS, job, claim, trained, command)
+
+
+def _values(spec: Benchmark, cell: Cell, base: Mapping[str, Any]) -> dict[str, Any]:
+    """What fills the placeholders of a command."""
+    more = {"python": sys.executable, "fraction": cell.fraction, "cores": spec.cores}
+    return {**base, **more, **_amounts(spec.budget, cell.times)}
 
 
 def flat_differences(before: object, now: object, prefix: str = "") -> list[str]:

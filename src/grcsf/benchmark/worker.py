@@ -119,7 +119,7 @@ def _predict(job: Job) -> None:
     out = Path(job["output"])
     failed = predict(
         _cases(job),
-        out / "train",
+        Path(job.get("model", out / "train")),
         out / "validation",
         settings=_settings(job).inference,
         device=job["device"],
@@ -129,6 +129,11 @@ def _predict(job: Job) -> None:
     if failed:
         name, message = next(iter(failed.items()))
         raise DatasetError(f"{len(failed)} validation cases could not be predicted ({name}: {message})")
+
+
+def _list_cases(job: Job) -> None:
+    """For an outside method: names of the cases of a transfer."""
+    write_json(Path(job["output"]) / "cases.json", [case.name for case in _cases(job)])
 
 
 def _score(job: Job) -> None:
@@ -163,6 +168,7 @@ STEPS: Mapping[str, Callable[[Job], None]] = MappingProxyType(
         "maps": _maps,
         "train": _train,
         "predict": _predict,
+        "cases": _list_cases,
         "score": _score,
     }
 )
@@ -180,9 +186,20 @@ def _settings(job: Job, *, budget: bool = True) -> Settings:
 
 
 def _cases(job: Job) -> list[Case]:
-    """Validation cases of the fold that have a reference mask."""
+    """Validation cases of the fold that have a reference mask; of a transfer, the cases of the same subjects."""
     data = read_dataset(Path(job["dataset"]))
-    cases = [data.case(name) for name in get_fold(data, job["fold"]).val]
+    if "trained_on" in job:
+        source = read_dataset(Path(job["trained_on"]))
+        fold = get_fold(source, job["fold"])
+        held_out, seen = ({source.case(name).group for name in part} for part in (fold.val, fold.train))
+        cases = [case for case in data.cases if case.group in held_out - seen]
+        if not any(case.label is not None for case in cases):
+            raise DatasetError(
+                f"{data.root.name}: no labelled case of a subject in the validation part of fold {job['fold']} of "
+                f"{source.root.name}; subjects are told by their groups, so both need the same names"
+            )
+    else:
+        cases = [data.case(name) for name in get_fold(data, job["fold"]).val]
     return [case for case in cases if case.label is not None]
 
 

@@ -198,14 +198,15 @@ def _terms(spec: Benchmark) -> str:
 
 
 def _write_csv(path: Path, groups: Iterable[Group]) -> None:
-    header = ["data_set", "label", "fraction", "times", "entry", "kind", "measure"]
+    header = ["data_set", "label", "fraction", "times", "onto", "entry", "kind", "measure"]
     header += ["mean", "low", "high", "n", "effect", "p_value", "p_holm"]
     with atomic_path(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(header)
         for group in groups:
             for row in _csv_rows(group):
-                writer.writerow([group.data_set, group.label, f"{group.fraction:g}", f"{group.times:g}", *row])
+                terms = [group.data_set, group.label, f"{group.fraction:g}", f"{group.times:g}", group.onto]
+                writer.writerow([*terms, *row])
 
 
 def _csv_rows(group: Group) -> Iterator[list[str]]:
