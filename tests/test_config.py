@@ -163,10 +163,12 @@ def test_a_peer_takes_the_widths_it_can(name: str, pair: str, words: str) -> Non
         load_settings(None, [f"network.backbone={name}", *OWN_UNITS_OFF, pair])
 
 
-def test_maps_go_in_one_way() -> None:
+def test_maps_go_in_one_way_or_both() -> None:
     with pytest.raises(SettingsError, match=r"in the place of an RCU; add --set network\.rcu=false$"):
         load_settings(None, ["network.residual_input=concat"])
-    ways = {("true", "rcu"): True, ("false", "rcu"): False, ("false", "concat"): True}
+    with pytest.raises(SettingsError, match=r"both needs the RCU; use concat"):
+        load_settings(None, ["network.rcu=false", "network.residual_input=both"])
+    ways = {("true", "rcu"): True, ("false", "rcu"): False, ("false", "concat"): True, ("true", "both"): True}
     for (rcu, way), used in ways.items():
         found = load_settings(None, [f"network.rcu={rcu}", f"network.residual_input={way}"])
         assert found.network.uses_residual is used

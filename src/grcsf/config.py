@@ -147,8 +147,8 @@ class NetworkSettings(Frozen):
     )
     gcu: Literal["off", "lost", "kept", "difference"] = Field("lost", description="Global Compensation Unit form.")
     rcu: bool = Field(True, description="Region Compensation Unit on or off.")
-    residual_input: Literal["rcu", "concat"] = Field(
-        "rcu", description="concat: maps as further channels of the image (a control; needs `rcu: false`)."
+    residual_input: Literal["rcu", "concat", "both"] = Field(
+        "rcu", description="concat: maps beside the image, no RCU (a control; needs `rcu: false`); both: beside it too."
     )
     rcu_levels: tuple[int, ...] = Field((1, 2), description="Decoder levels (0 = finest) that carry an RCU.")
     rcu_patch: int = Field(8, ge=1, description="Edge of a patch of the RCU in voxels of the input grid.")
@@ -181,6 +181,8 @@ class NetworkSettings(Frozen):
             return self
         if self.rcu and self.residual_input == "concat":
             raise ValueError("residual_input concat stands in the place of an RCU; add --set network.rcu=false")
+        if not self.rcu and self.residual_input == "both":
+            raise ValueError("residual_input both needs the RCU; use concat with --set network.rcu=false")
         wrong = [level for level in self.rcu_levels if not 0 <= level < len(self.features) - 1]
         if wrong:
             raise ValueError(f"rcu_levels {wrong}: decoder levels go from 0 to {len(self.features) - 2}")

@@ -57,6 +57,8 @@ def load(tmp_path: Path) -> Callable[..., Benchmark]:
         ({"fractions": [0.5, 1.5]}, "fractions: 1.5 is not above 0 and at most 1"),
         ({"folds": [-1]}, "folds and seeds go from 0"),
         ({"extra": [{"entries": ["ours", "them"]}]}, "extra: unknown them; known: ours, plain"),
+        ({"extra": [{"entries": ["ours"], "reference": "ours"}]}, "extra: reference ours needs a title"),
+        ({"extra": [{"entries": ["ours"], "title": "x", "reference": "plain"}]}, "must be one of its entries"),
         ({"transfer": [{**CORONAL, "entries": ["them"]}]}, "transfer coronal: unknown them; known: ours, plain"),
         ({"transfer": [{**CORONAL, "data_sets": ["x"]}]}, "transfer coronal: unknown x; known: strokes"),
         ({"transfer": [CORONAL, CORONAL]}, "two transfer names are the same: coronal, coronal"),

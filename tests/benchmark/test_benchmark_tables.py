@@ -140,6 +140,18 @@ def test_spread_over_seeds_stands_apart(group: Group) -> None:
     assert row.spread.over_subjects == pytest.approx(0.0, abs=1e-9)  # a and b both have 0.4 over the seeds
 
 
+def test_a_block_with_a_title_has_tables_of_its_own_and_leaves_the_others_alone(stored: Path, group: Group) -> None:
+    block = {"title": "Ours first", "reference": "ours", "entries": ["other", "ours"], "folds": [0]}
+    longer = {**block, "title": "Not run yet", "budget_times": 2}
+    spec = Benchmark.model_validate({**SPEC.model_dump(), "extra": [*SPEC.model_dump()["extra"], block, longer]})
+    main, own = make_groups(spec, read_runs(stored, spec.cells()))
+    assert main == group
+    assert own.title == "Ours first: d, lesion, 100 % of the labels"
+    assert [(item.name, item.runs, item.planned) for item in own.entries] == [("ours", 1, 1), ("other", 1, 1)]
+    assert entry(own, "ours").differences == {}
+    assert entry(own, "other").differences["dice"].mean == pytest.approx((0.3 + 0.6) / 2 - (0.6 + 0.8) / 2)
+
+
 def test_costs_charge_pretraining_and_mark_what_was_resumed(group: Group) -> None:
     costs = entry(group, "ours").costs
     assert costs.training_wall_seconds == pytest.approx(30 + 105)

@@ -118,6 +118,20 @@ def test_maps_beside_the_image_are_further_channels_and_nothing_else():
     assert not GrcsfNet(beside, 1, 1, [(2, 2), (2, 2)]).uses_residual  # nobody makes maps
 
 
+def test_maps_in_both_ways_are_concat_until_the_rcu_has_learnt():
+    base = NetworkSettings(features=(2, 3, 4), rcu=False, rcu_levels=(0,), residual_input="concat", gcu="off")
+    concat = GrcsfNet(base, 1, 1, [(2, 2), (2, 2)], maps=2)
+    twice = GrcsfNet(base.model_copy(update={"rcu": True, "residual_input": "both"}), 1, 1, [(2, 2), (2, 2)], maps=2)
+    missing = twice.load_state_dict(concat.state_dict(), strict=False)
+    assert missing.unexpected_keys == []
+    assert {key.split(".")[0] for key in missing.missing_keys} == {"rcu"}
+    image, maps = torch.randn(2, 1, 9, 14), torch.randn(2, 2, 9, 14)
+    with torch.no_grad():
+        assert torch.equal(twice.eval()(image, maps), concat.eval()(image, maps))
+        torch.nn.init.normal_(twice.rcu["0"].fuse[-1].weight)
+        assert not torch.equal(twice(image, maps), concat(image, maps))
+
+
 def test_dropout_acts_in_training_only():
     network = GrcsfNet(TINY.model_copy(update={"dropout": 0.5}), 1, 1, [(2, 2), (2, 2)])
     image = torch.randn(1, 1, 16, 16)

@@ -117,6 +117,14 @@ class Extra(Frozen):
     seeds: tuple[int, ...] | None = Field(None, description="None: those of the benchmark.")
     fractions: tuple[float, ...] | None = Field(None, description="None: those of the benchmark.")
     budget_times: float = Field(1.0, gt=0, description="Multiple of the budget.")
+    title: str = Field("", description="Tables of its own over these runs; none: they join those of their kind.")
+    reference: str | None = Field(None, description="Entry that the others are paired with in these tables.")
+
+    @model_validator(mode="after")
+    def _reference_has_tables(self) -> Extra:
+        if self.reference is not None and (not self.title or self.reference not in self.entries):
+            raise ValueError(f"extra: reference {self.reference} needs a title and must be one of its entries")
+        return self
 
 
 class Transfer(Frozen):
@@ -189,8 +197,9 @@ class Benchmark(Frozen):
         for kind, given in (("entry", names), ("data set", data)):
             if len(set(given)) < len(given):
                 raise ValueError(f"two {kind} names are the same: {', '.join(given)}")
-        blocks = [("extra", extra) for extra in self.extra]
-        for where, block in [*blocks, *((f"transfer {item.name}", item) for item in self.transfer)]:
+        blocks: list[tuple[str, Extra | Transfer]] = [("extra", extra) for extra in self.extra]
+        blocks += [(f"transfer {item.name}", item) for item in self.transfer]
+        for where, block in blocks:
             _refuse_unknown(where, block.entries, names)
             _refuse_unknown(where, block.data_sets or (), data)
         self._refuse_transfer()
@@ -235,11 +244,19 @@ class Benchmark(Frozen):
 
     def cells(self) -> tuple[Cell, ...]:
         """All runs, in the order of the queue: fold by fold and seed by seed, so that every entry is met early."""
-        return tuple(dict.fromkeys(self._cells()))
+        return tuple(dict.fromkeys(self._cells(self.extra)))
+
+    def untitled_cells(self) -> tuple[Cell, ...]:
+        """All runs but those that only blocks with tables of their own ask for."""
+        return tuple(dict.fromkeys(self._cells([block for block in self.extra if not block.title])))
 
     def main_cells(self) -> tuple[Cell, ...]:
         """The runs of the full grid, without the extra ones."""
         return tuple(self._block(Extra(entries=tuple(entry.name for entry in self.entries))))
+
+    def titled(self) -> tuple[tuple[Extra, tuple[Cell, ...]], ...]:
+        """The extra blocks that have tables of their own, each with its runs."""
+        return tuple((block, tuple(self._block(block))) for block in self.extra if block.title)
 
     def _refuse_transfer(self) -> None:
         for item in self.transfer:
@@ -249,9 +266,9 @@ class Benchmark(Frozen):
         if len({item.name for item in self.transfer}) < len(self.transfer):
             raise ValueError(f"two transfer names are the same: {', '.join(item.name for item in self.transfer)}")
 
-    def _cells(self) -> Iterator[Cell]:
+    def _cells(self, blocks: Sequence[Extra]) -> Iterator[Cell]:
         yield from self.main_cells()
-        for extra in self.extra:
+        for extra in blocks:
             yield from self._block(extra)
         for item in self.transfer:
             trained = Extra(

@@ -7,7 +7,7 @@ are bootstrapped over subjects, so they say nothing of seeds; the spread over se
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -87,7 +87,8 @@ class SeedRow:
 class Group:
     """Runs that may be compared: one data set, label, label fraction, multiple of the budget, and data set predicted.
 
-    ``onto`` is empty where that is the data set of the training.
+    ``onto`` is empty where that is the data set of the training. ``part`` is the title of an extra block that has
+    tables of its own, ``reference`` the entry that the others are paired with.
     """
 
     data_set: str
@@ -95,6 +96,8 @@ class Group:
     fraction: float
     times: float
     onto: str
+    part: str
+    reference: str
     strata: tuple[str, ...]
     when_empty: str
     entries: tuple[EntryNumbers, ...]
@@ -105,28 +108,43 @@ class Group:
         """Words for a heading."""
         longer = "" if self.times == 1 else f", {self.times:g} times the budget"
         onto = f", predicted on {self.onto}" if self.onto else ""
-        return f"{self.data_set}, {self.label}, {100 * self.fraction:g} % of the labels{longer}{onto}"
+        part = f"{self.part}: " if self.part else ""
+        return f"{part}{self.data_set}, {self.label}, {100 * self.fraction:g} % of the labels{longer}{onto}"
 
 
 def make_groups(spec: Benchmark, runs: Sequence[RunScores]) -> list[Group]:
     """All tables of a benchmark, in the order of its file.
 
     Where the full grid has runs of a group, they alone give its means, so that entries with further seeds are not
-    compared with others that have fewer; further runs then show in the spread over seeds only.
+    compared with others that have fewer; further runs then show in the spread over seeds only. An extra block with a
+    title has tables of its own, of exactly its runs, after these.
     """
-    planned = spec.cells()
     main = set(spec.main_cells())
-    keys = dict.fromkeys(_key(cell) for cell in planned)
-    groups = []
-    for key in keys:
+    groups: list[Group] = []
+    for key, cells in _by_key(spec.untitled_cells()).items():
         here = [run for run in runs if _key(run.cell) == key]
-        cells = [cell for cell in planned if _key(cell) == key]
         grid = [cell for cell in cells if cell in main] or cells
-        for label in dict.fromkeys(row.label for run in here for row in run.rows):
-            wanted = {name: sum(cell.entry == name for cell in grid) for name in _names(spec)}
-            compared = [run for run in here if run.cell in set(grid)]
-            groups.append(_group(spec, label, compared, here, wanted))
+        groups += _groups(spec, grid, here, "", spec.paired_with)
+    for block, own in spec.titled():
+        for part in _by_key(own).values():
+            here = [run for run in runs if run.cell in set(part)]
+            groups += _groups(spec, part, here, block.title, block.reference or spec.paired_with)
     return groups
+
+
+def _groups(spec: Benchmark, grid: Sequence[Cell], here: list[RunScores], part: str, reference: str) -> Iterator[Group]:
+    """One group for each label; ``here`` are the runs that enter the spread over seeds, those of ``grid`` the means."""
+    wanted = {name: sum(cell.entry == name for cell in grid) for name in _names(spec)}
+    compared = [run for run in here if run.cell in set(grid)]
+    for label in dict.fromkeys(row.label for run in here for row in run.rows):
+        yield _group(spec, label, compared, here, wanted, part=part, reference=reference)
+
+
+def _by_key(cells: Iterable[Cell]) -> dict[tuple[str, float, float, str], list[Cell]]:
+    found: dict[tuple[str, float, float, str], list[Cell]] = {}
+    for cell in cells:
+        found.setdefault(_key(cell), []).append(cell)
+    return found
 
 
 def _key(cell: Cell) -> tuple[str, float, float, str]:
@@ -183,12 +201,19 @@ def _of_contrast(name: str) -> Callable[[CaseRow], bool]:
 
 
 def _group(
-    spec: Benchmark, label: str, grid: list[RunScores], every: list[RunScores], planned: Mapping[str, int]
+    spec: Benchmark,
+    label: str,
+    grid: list[RunScores],
+    every: list[RunScores],
+    planned: Mapping[str, int],
+    *,
+    part: str,
+    reference: str,
 ) -> Group:
     cell, measures = every[0].cell, measures_of(every)
     by_entry = {name: [run for run in grid if run.cell.entry == name] for name in _names(spec)}
     by_entry = {name: found for name, found in by_entry.items() if found}
-    differences = _differences(spec.paired_with, by_entry, label, [m for m in measures if m.paired])
+    differences = _differences(reference, by_entry, label, [m for m in measures if m.paired])
     entries = [
         EntryNumbers(
             name=name,
@@ -207,6 +232,8 @@ def _group(
         fraction=cell.fraction,
         times=cell.times,
         onto=cell.onto,
+        part=part,
+        reference=reference,
         strata=size_strata(every[0].spatial_dims),
         when_empty=every[0].when_empty,
         entries=tuple(entries),

@@ -58,20 +58,20 @@ def write_tables(spec: Benchmark, out: Path) -> Path:
     folder = make_folder(out / "tables")
     write_long(folder / "scores.csv", runs)
     groups = make_groups(spec, runs)
-    tables = {group.title: group_tables(spec, group) for group in groups}
+    tables = {group.title: group_tables(group) for group in groups}
     status = f"{len(runs)} of {len(spec.cells())} runs are done."
     write_json(folder / "tables.json", {"title": spec.title, "note": spec.note, "status": status, "groups": groups})
     _write_csv(folder / "tables.csv", groups)
     heads = [f"# {spec.title}", "", *([spec.note, ""] if spec.note else []), f"{status} {_terms(spec)}", ""]
     parts = [[f"## {title}", "", *(table.to_markdown() for table in found)] for title, found in tables.items()]
     _write_text(folder / "tables.md", "\n".join([*heads, *(line for part in parts for line in part)]).rstrip() + "\n")
-    figures = _write_figures(make_folder(folder / "figures"), spec, groups)
+    figures = _write_figures(make_folder(folder / "figures"), groups)
     page = folder / "index.html"
     _write_text(page, _html(spec, status, tables, figures))
     return page
 
 
-def group_tables(spec: Benchmark, group: Group) -> list[Table]:
+def group_tables(group: Group) -> list[Table]:
     """The tables of one group, in the order of reading."""
     small = group.strata[0]
     overlap = _interval_table(
@@ -98,7 +98,7 @@ def group_tables(spec: Benchmark, group: Group) -> list[Table]:
         {f"{FOUND}@{name} contrast": f"{name} contrast" for name in CONTRAST_STRATA},
     )
     keys = ("dice", "recall", "lesion_f1", f"dice@{small}", f"recall@{small}", FALSE_ALARMS)
-    found = [overlap, lesion_wise, *sizes, contrast, _difference_table(spec, group, keys), _cost_table(group)]
+    found = [overlap, lesion_wise, *sizes, contrast, _difference_table(group, keys), _cost_table(group)]
     return [table for table in [*found, _seed_table(group)] if table is not None]
 
 
@@ -115,7 +115,7 @@ def _interval_table(title: str, note: str, group: Group, columns: Mapping[str, s
     return Table(title, note, header, tuple(rows))
 
 
-def _difference_table(spec: Benchmark, group: Group, keys: Sequence[str]) -> Table | None:
+def _difference_table(group: Group, keys: Sequence[str]) -> Table | None:
     known = [key for key in keys if any(key in entry.differences for entry in group.entries)]
     if not known:
         return None
@@ -125,14 +125,14 @@ def _difference_table(spec: Benchmark, group: Group, keys: Sequence[str]) -> Tab
         for key in known:
             d = entry.differences.get(key)
             cells.append("-" if d is None else f"{_interval(d, sign=True)} p={_p(d.p_holm)}")
-        if entry.name != spec.paired_with:
+        if entry.name != group.reference:
             rows.append((entry.name, *cells))
     note = (
-        f"Entry minus {spec.paired_with}, paired by subject over the folds and seeds that both have; bootstrap 95 % "
+        f"Entry minus {group.reference}, paired by subject over the folds and seeds that both have; bootstrap 95 % "
         "interval; p of Wilcoxon's signed-rank test, corrected after Holm over the entries of a column."
     )
     return Table(
-        f"Differences to {spec.paired_with}", note, ("entry", *(key.replace("@", ", ") for key in known)), tuple(rows)
+        f"Differences to {group.reference}", note, ("entry", *(key.replace("@", ", ") for key in known)), tuple(rows)
     )
 
 
@@ -198,14 +198,14 @@ def _terms(spec: Benchmark) -> str:
 
 
 def _write_csv(path: Path, groups: Iterable[Group]) -> None:
-    header = ["data_set", "label", "fraction", "times", "onto", "entry", "kind", "measure"]
+    header = ["data_set", "label", "fraction", "times", "onto", "part", "entry", "kind", "measure"]
     header += ["mean", "low", "high", "n", "effect", "p_value", "p_holm"]
     with atomic_path(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(header)
         for group in groups:
             for row in _csv_rows(group):
-                terms = [group.data_set, group.label, f"{group.fraction:g}", f"{group.times:g}", group.onto]
+                terms = [group.data_set, group.label, f"{group.fraction:g}", f"{group.times:g}", group.onto, group.part]
                 writer.writerow([*terms, *row])
 
 
@@ -222,13 +222,13 @@ def _cells(*values: float) -> list[str]:
     return [f"{value:.6g}" for value in values]
 
 
-def _write_figures(folder: Path, spec: Benchmark, groups: Sequence[Group]) -> dict[str, list[Markup]]:
+def _write_figures(folder: Path, groups: Sequence[Group]) -> dict[str, list[Markup]]:
     """Write every figure as SVG and PNG; returns the SVG of each by the title of its group."""
     found: dict[str, list[Markup]] = {}
     for index, group in enumerate(groups):
         drawn = {
             "dice": forest_figure(group, "dice", "Dice over lesion cases"),
-            "difference": forest_figure(group, "dice", f"Dice minus {spec.paired_with}", paired=True),
+            "difference": forest_figure(group, "dice", f"Dice minus {group.reference}", paired=True),
             "strata": strata_figure(group, "dice", "Dice"),
         }
         for kind, figure in drawn.items():

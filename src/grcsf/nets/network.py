@@ -100,7 +100,7 @@ class GrcsfNet(nn.Module):
         if len(strides) != len(widths) - 1:
             raise ValueError(f"{len(widths)} levels need {len(widths) - 1} strides, got {len(strides)}")
         self.dims, self.uses_residual = dims, settings.uses_residual and maps > 0
-        self.concat = self.uses_residual and settings.residual_input == "concat"
+        self.concat = self.uses_residual and settings.residual_input in ("concat", "both")
         first = in_channels + (maps * map_channels if self.concat else 0)
         self.in_channels, self.maps, self.map_channels = in_channels, maps, map_channels
         self.widths, self.strides = tuple(widths), tuple(tuple(step) for step in strides)
@@ -126,7 +126,7 @@ class GrcsfNet(nn.Module):
         if settings.gcu != "off":
             for i in range(last):
                 self.gcu[str(i)] = GlobalCompensationUnit(dims, widths[i], widths[i + 1], settings.gcu)
-        if self.uses_residual and not self.concat:
+        if self.uses_residual and settings.rcu:
             for i in settings.rcu_levels:
                 self.rcu[str(i)] = self._region_unit(settings, i, total[i])
         self.total_strides = tuple(total)
