@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from grcsf.benchmark import archive
 from grcsf.benchmark.queue import run_queue, state_of
 from grcsf.benchmark.spec import Benchmark, Cell, load_benchmark
+from grcsf.benchmark.units import run_unit
 from grcsf.errors import SettingsError
 from grcsf.io.files import make_folder
 
@@ -30,6 +32,8 @@ def benchmark(
     data: str | Path | None = None,
     only: Sequence[str] = (),
     tables_only: bool = False,
+    load_scores: str | Path | None = None,
+    save_scores: str | Path | None = None,
     say: Callable[[str], None] | None = None,
 ) -> BenchmarkResult:
     """Do every run of a benchmark that is not done, then write tables and figures from the stored scores.
@@ -40,6 +44,8 @@ def benchmark(
         data: folder that relative paths of data sets start from; none: the folder of the YAML file.
         only: names of entries to run now; none: all.
         tables_only: run nothing.
+        load_scores: folder of stored scores (see ``save_scores``); runs that are there are not repeated.
+        save_scores: folder that gets one small file for each run that is done, without models, masks and paths.
         say: told of each run as it starts and ends.
 
     Raises:
@@ -54,9 +60,14 @@ def benchmark(
         raise SettingsError(f"--only {unknown[0]}: no such entry; known: {', '.join(e.name for e in spec.entries)}")
     out = make_folder(Path(output)).resolve()
     failed: dict[str, str] = {}
+    stored = tuple(run_unit(spec, cell, out, None) for cell in spec.cells())
+    if load_scores is not None:
+        archive.load_scores(stored, Path(load_scores))
     if not tables_only:
         root = (Path(data) if data is not None else path.parent).resolve()
         failed = run_queue(spec, _chosen(spec, only), out, root, say)
+    if save_scores is not None:
+        archive.save_scores(stored, Path(save_scores))
     states = {cell.id: state_of(out / "runs" / cell.id) for cell in spec.cells()}
     page = None
     if any(state == "done" for state, _ in states.values()):

@@ -22,7 +22,7 @@ from grcsf.datasets.splits import SPLITS_FILE
 from grcsf.errors import DatasetError, OutputError
 from grcsf.io.files import read_json, to_plain
 
-__all__ = ["PHANTOM_FOLDER", "Unit", "flat_differences", "run_unit"]
+__all__ = ["PHANTOM_FOLDER", "Unit", "claim_changes", "flat_differences", "run_unit"]
 
 PHANTOM_FOLDER = "Dataset900_BrainPhantoms"
 RUN_STEPS = ("train", "predict", "score")
@@ -81,8 +81,7 @@ class Unit:
         """
         path = self.folder / "job.json"
         if path.is_file():
-            before = read_json(path, OutputError)
-            changes = flat_differences(before.get("claim", {}), to_plain(self.claim))
+            changes = claim_changes(read_json(path, OutputError).get("claim", {}), self.claim)
             if changes:
                 raise OutputError(
                     f"{self.id}: was run in another way ({'; '.join(changes[:5])}); give the entry another name, "
@@ -90,8 +89,14 @@ class Unit:
                 )
 
 
-def run_unit(spec: Benchmark, cell: Cell, out: Path, data_root: Path) -> Unit:
+def run_unit(spec: Benchmark, cell: Cell, out: Path, data_root: Path | None) -> Unit:
     """The unit of one run, with the chain of units that it needs.
+
+    Args:
+        spec: the benchmark.
+        cell: which run.
+        out: folder of everything.
+        data_root: where relative paths of data sets start; none: data sets are not looked at, for nothing will be run.
 
     Raises:
         DatasetError: a data set without ``splits_final.json``.
@@ -117,11 +122,11 @@ def run_unit(spec: Benchmark, cell: Cell, out: Path, data_root: Path) -> Unit:
     return Unit(cell.id, folder, RUN_STEPS, job, {**claim, "settings": _deciding(settings)}, before)
 
 
-def _transfer_unit(spec: Benchmark, cell: Cell, trained: Unit, out: Path, data_root: Path) -> Unit:
+def _transfer_unit(spec: Benchmark, cell: Cell, trained: Unit, out: Path, data_root: Path | None) -> Unit:
     """The unit of a run that predicts another data set with what the run ``trained`` left."""
     target = next(item for item in spec.transfer if item.name == cell.onto)
-    entry, folder, dataset = spec.entry(cell.entry), out / "runs" / cell.id, data_root / target.path
-    if not (dataset / "dataset.json").is_file():
+    entry, folder, dataset = spec.entry(cell.entry), out / "runs" / cell.id, (data_root or Path()) / target.path
+    if data_root is not None and not (dataset / "dataset.json").is_file():
         raise DatasetError(f"{dataset}: no dataset.json; transfer {cell.onto} needs a data set in nnU-Net raw layout")
     places = {"dataset": str(dataset), "output": str(folder)}
     job = {**trained.job, **places, "trained_on": trained.job["dataset"], "model": str(trained.folder / "train")}
@@ -139,6 +144,25 @@ def _values(spec: Benchmark, cell: Cell, base: Mapping[str, Any]) -> dict[str, A
     """What fills the placeholders of a command."""
     more = {"python": sys.executable, "fraction": cell.fraction, "cores": spec.cores}
     return {**base, **more, **_amounts(spec.budget, cell.times)}
+
+
+def claim_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between the claim of a stored run and the same run's claim today, ``a.b: 1 there, 2 now``.
+
+    A setting that did not exist when the run was stored counts as its default: new settings do nothing unless set.
+    """
+    claim, today = dict(before), to_plain(now)
+    if "settings" in claim and "settings" in today:
+        claim["settings"] = _completed(claim["settings"], today["settings"], Settings().model_dump(mode="json"))
+    return flat_differences(claim, today)
+
+
+def _completed(before: Any, now: Any, default: Any) -> Any:
+    """``before`` with the keys of ``now`` that it lacks, at their defaults."""
+    if not all(isinstance(tree, Mapping) for tree in (before, now, default)):
+        return before
+    missing = {key: default.get(key) for key in now if key not in before}
+    return missing | {key: _completed(value, now.get(key), default.get(key)) for key, value in before.items()}
 
 
 def flat_differences(before: object, now: object, prefix: str = "") -> list[str]:
@@ -164,11 +188,11 @@ class _Shared:
         made = self.data.phantoms
         return made.model_dump(mode="json") if made else Path(str(self.data.path)).name
 
-    def data_set(self, data_root: Path) -> tuple[Path, Unit | None]:
+    def data_set(self, data_root: Path | None) -> tuple[Path, Unit | None]:
         """Folder of the data set, and the unit that makes it."""
         if self.data.phantoms is None:
-            folder = data_root / str(self.data.path)
-            if not (folder / SPLITS_FILE).is_file():
+            folder = (data_root or Path()) / str(self.data.path)
+            if data_root is not None and not (folder / SPLITS_FILE).is_file():
                 raise DatasetError(
                     f"{folder}: no {SPLITS_FILE}; a benchmark needs it, so that every entry and seed has the same folds"
                 )
@@ -212,8 +236,13 @@ class _Shared:
 
 
 def _deciding(settings: Settings) -> dict[str, Any]:
-    """Settings that decide a result."""
-    return settings.model_dump(mode="json", exclude={"workers": True, "mae": {"minutes"}, "training": {"minutes"}})
+    """Settings that decide a result; those of stages and units that a network does without are left out."""
+    network = settings.network
+    unused = {name for name in type(network).model_fields if name.startswith("rcu_") and not network.rcu}
+    left_out: dict[str, Any] = {"workers": True, "training": {"minutes"}, "network": unused, "mae": {"minutes"}}
+    if not network.uses_residual:
+        left_out |= {"mae": True, "residual": True}
+    return settings.model_dump(mode="json", exclude=left_out)
 
 
 def _amounts(rule: BudgetRule, times: float) -> dict[str, int]:

@@ -1,0 +1,126 @@
+"""Stored scores travel: the same tables elsewhere, no run repeated, nothing broken or foreign taken over."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from chain import contents
+from grcsf.benchmark.run import benchmark
+from grcsf.benchmark.units import claim_changes
+from grcsf.config import Settings, load_settings
+from grcsf.errors import OutputError
+from outside import fake_entry
+
+WriteSpec = Callable[..., Path]
+
+
+@pytest.fixture
+def done(write_spec: WriteSpec, tmp_path: Path) -> tuple[Path, Path]:
+    """A benchmark file, and the folder of the stored scores of its two runs."""
+    path = write_spec(fake_entry("exact"), fake_entry("moved", shift=1))
+    assert benchmark(path, tmp_path / "out", save_scores=tmp_path / "scores").failed == {}
+    return path, tmp_path / "scores"
+
+
+def test_stored_scores_give_the_same_tables_without_the_data(
+    done: tuple[Path, Path], tmp_path: Path, squares: Path
+) -> None:
+    path, scores = done
+    elsewhere = tmp_path / "elsewhere" / path.name
+    elsewhere.parent.mkdir()
+    elsewhere.write_text(path.read_text("utf-8").replace(str(squares), f"gone/{squares.name}"), encoding="utf-8")
+    found = benchmark(elsewhere, tmp_path / "new", tables_only=True, load_scores=scores)
+    assert found.not_done == ()
+    assert contents(tmp_path / "new" / "tables") == contents(tmp_path / "out" / "tables")
+
+
+def test_no_run_that_is_stored_is_repeated(done: tuple[Path, Path], tmp_path: Path) -> None:
+    path, scores = done
+    (scores / "moved_squares_f0_s0_l100.zip").unlink()
+    assert benchmark(path, tmp_path / "new", load_scores=scores).failed == {}
+    assert (tmp_path / "new" / "calls.txt").read_text("utf-8").split() == ["moved_squares_f0_s0_l100"]
+
+
+def test_an_archive_names_no_place_and_is_the_same_bytes_again(done: tuple[Path, Path], tmp_path: Path) -> None:
+    path, scores = done
+    for file in scores.glob("*.zip"):
+        with zipfile.ZipFile(file) as archive:
+            text = "".join(archive.read(name).decode("utf-8") for name in archive.namelist())
+        assert str(tmp_path) not in text
+        assert "Squares" in text
+    benchmark(path, tmp_path / "out", tables_only=True, save_scores=tmp_path / "again")
+    assert contents(tmp_path / "again") == contents(scores)
+
+
+def test_what_is_done_here_or_stored_there_is_kept(done: tuple[Path, Path], tmp_path: Path) -> None:
+    path, scores = done
+    file = scores / "exact_squares_f0_s0_l100.zip"
+    file.write_bytes(b"kept")
+    benchmark(path, tmp_path / "out", tables_only=True, load_scores=scores, save_scores=scores)
+    assert file.read_bytes() == b"kept"
+
+
+def test_a_run_made_in_another_way_is_not_taken_over(
+    done: tuple[Path, Path], write_spec: WriteSpec, tmp_path: Path
+) -> None:
+    _, scores = done
+    other = write_spec(fake_entry("exact", shift=3))
+    with pytest.raises(OutputError, match=r"exact_squares_f0_s0_l100.zip: this run was made in another way \(command"):
+        benchmark(other, tmp_path / "new", tables_only=True, load_scores=scores)
+    assert not (tmp_path / "new" / "runs").exists()
+
+
+@pytest.mark.parametrize("how", ["cut", "text", "no result", "large"])
+def test_a_broken_archive_is_named_and_leaves_nothing(how: str, done: tuple[Path, Path], tmp_path: Path) -> None:
+    path, scores = done
+    file = scores / "exact_squares_f0_s0_l100.zip"
+    whole = file.read_bytes()
+    if how in ("cut", "text"):
+        file.write_bytes(whole[: len(whole) // 2] if how == "cut" else b"not a zip")
+    else:
+        with zipfile.ZipFile(file) as archive:
+            kept = {name: archive.read(name) for name in archive.namelist()}
+        kept.pop("result.json") if how == "no result" else kept.update({"scores/cases.csv": bytes(65 * 2**20)})
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in kept.items():
+                archive.writestr(name, data)
+    words = {"no result": "has no readable result.json", "large": "more than 64 MB"}.get(how, "cannot be read")
+    with pytest.raises(OutputError, match=f"exact_squares_f0_s0_l100.zip: .*{words}"):
+        benchmark(path, tmp_path / "new", tables_only=True, load_scores=scores)
+    assert not (tmp_path / "new" / "runs").exists()
+
+
+def test_names_in_an_archive_decide_no_path(done: tuple[Path, Path], tmp_path: Path) -> None:
+    path, scores = done
+    with zipfile.ZipFile(scores / "exact_squares_f0_s0_l100.zip", "a") as archive:
+        archive.writestr("../../escaped.txt", "x")
+        archive.writestr("scores/extra.txt", "x")
+    benchmark(path, tmp_path / "new", tables_only=True, load_scores=scores)
+    assert not list(tmp_path.rglob("escaped.txt"))
+    assert not list((tmp_path / "new").rglob("extra.txt"))
+
+
+def test_a_folder_of_scores_that_is_missing_is_an_error(done: tuple[Path, Path], tmp_path: Path) -> None:
+    path, scores = done
+    shutil.rmtree(scores)
+    with pytest.raises(OutputError, match="scores: no such folder"):
+        benchmark(path, tmp_path / "new", load_scores=scores)
+
+
+def test_a_setting_that_is_younger_than_a_run_had_its_default_then() -> None:
+    now = {"fold": 0, "settings": Settings().model_dump(mode="json")}
+    before = json.loads(json.dumps(now))
+    del before["settings"]["network"]["rcu_tokens"], before["settings"]["evaluation"]
+    assert claim_changes(before, now) == []
+    changed = load_settings(None, ["network.rcu_tokens=true", "training.steps=7"])
+    changes = claim_changes(before, {"fold": 0, "settings": changed.model_dump(mode="json")})
+    assert changes == [
+        "settings.network.rcu_tokens: False there, True now",
+        "settings.training.steps: 1000 there, 7 now",
+    ]
