@@ -21,18 +21,21 @@ from grcsf.cli_options import (
 
 __all__ = ["calcium"]
 
+ReferenceOption = Annotated[
+    Path | None, typer.Option("-r", "--reference", help="Mask file or folder of an expert, to compare with.")
+]
+ModeOption = Annotated[
+    str | None, typer.Option("--mode", help="slice2d (default): Agatston as published; object3d: 3-D objects.")
+]
+
 
 def calcium(
     input: Annotated[Path, typer.Option("-i", "--input", help="CT in HU: file, folder, or DICOM file, folder, zip.")],
     mask: Annotated[Path, typer.Option("-m", "--mask", help="Mask file, or folder of masks for a folder of images.")],
     output: OutOption,
-    reference: Annotated[
-        Path | None, typer.Option("-r", "--reference", help="Mask file or folder of an expert, to compare with.")
-    ] = None,
+    reference: ReferenceOption = None,
     labels: LabelsOption = None,
-    mode: Annotated[
-        str | None, typer.Option("--mode", help="slice2d (default): Agatston as published; object3d: 3-D objects.")
-    ] = None,
+    mode: ModeOption = None,
     threshold_hu: Annotated[
         float | None, typer.Option("--threshold-hu", help="Calcium from here on; default 130.")
     ] = None,

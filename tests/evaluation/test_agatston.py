@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import ndimage
 
 from grcsf.errors import GridMismatch, ImageError, SettingsError
 from grcsf.evaluation.agatston import TOTAL, score_calcium
 from grcsf.evaluation.calcium_rules import RISK_CATEGORIES, CalciumRules, risk_category, weight_of
 from grcsf.io.geometry import make_geometry
+from grcsf.io.volume import read_volume
 
 CALCIUM = {"background": 0, "calcium": 1}
 VESSELS = {"LAD": 1, "RCA": 2}
@@ -286,3 +288,19 @@ def test_rules_that_are_not_given_keep_their_defaults():
         "max_tilt_deg": 20.0,
         "assume_hu": False,
     }  # frozen: a change here changes every score
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", ["lung1", "lung2"])
+def test_bone_and_calcified_tumour_of_a_real_ct_score_as_by_the_book(real_data, name):
+    volume = read_volume(real_data(f"pyradiomics/{name}_image.nrrd"))
+    tumour = read_volume(real_data(f"pyradiomics/{name}_label.nrrd")).array
+    spacing_mm = volume.geometry.spacing_mm
+    middle = (slice(200, 300), slice(280, 380), slice(20, 26))  # the spine and lung beside it
+    box = ndimage.find_objects(tumour)[0]
+    assert volume.array[middle].min() < 0
+    for part, mask in ((middle, np.ones((100, 100, 6), np.uint8)), (box, tumour[box])):
+        image = volume.array[part]
+        found = score(image, mask, spacing_mm, assume_hu=True)[TOTAL]
+        assert found.agatston == pytest.approx(agatston_by_the_book(image, mask, spacing_mm))
+        assert found.agatston > 1000 or part is box

@@ -213,6 +213,17 @@ def test_labels_come_from_the_data_set(tmp_path):
     assert list(summary.labels) == ["LAD", "LCX"]
 
 
+def test_metaimages_score_as_nifti_does(cohort):
+    from grcsf.io.volume import read_volume, write_volume
+
+    for folder, name in (("images", "a_0000"), ("truth", "a")):
+        volume = read_volume(cohort / folder / f"{name}.nii.gz")
+        (cohort / f"{folder}-mhd").mkdir()
+        write_volume(volume.array, volume.geometry, cohort / f"{folder}-mhd" / f"{name}.mhd")  # as orCaScore's are
+    summary = grcsf.calcium(cohort / "images-mhd", cohort / "truth-mhd", cohort / "out", labels=VESSELS)
+    assert summary.cases[0].scores["total"].agatston == pytest.approx(6)
+
+
 @pytest.fixture
 def study(tmp_path):
     """A CT series with canaries in the tags of the person, and a mask on its grid as ``grcsf predict`` writes it."""
