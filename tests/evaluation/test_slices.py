@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from grcsf.errors import ImageError
-from grcsf.evaluation.slices import axial_slices
+from grcsf.evaluation.slices import axial_slices, voxel_volume_mm3
 from grcsf.io.geometry import make_geometry
 
 
@@ -54,3 +54,9 @@ def test_slices_that_are_turned_too_far_are_refused():
 def test_flat_images_have_no_slices():
     with pytest.raises(ImageError, match="a 2-D image"):
         axial_slices(make_geometry((4, 5), np.eye(4), Path("a.png")), "case")
+
+
+def test_the_volume_of_a_voxel_is_that_of_its_slices():
+    for edges in (np.diag([0.5, 0.5, 3.0]), np.array([[0.5, 0, 0], [0, 0.5, 1.0], [0, 0, 3.0]])):
+        grid = geometry(edges)
+        assert voxel_volume_mm3(grid) == pytest.approx(0.75) == axial_slices(grid, "case").voxel_mm3

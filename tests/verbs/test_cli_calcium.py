@@ -182,7 +182,7 @@ def test_one_bad_case_does_not_stop_the_others(cohort, command_line):
     done = command_line("calcium", *words)
     assert done.code == 1
     for text in (
-        "failed: e: e: no image",
+        "failed: e: e: no image; expected e.nii.gz (e_0000.nii.gz for images)",
         "failed: f: f: image and mask have grids of different size",
         "failed: g: g: no value of the image is below 0",
         "failed: h: h: h.nii.gz holds the values [3, 6]",
@@ -192,6 +192,27 @@ def test_one_bad_case_does_not_stop_the_others(cohort, command_line):
         assert text in done.err
     assert {row["case"] for row in rows(cohort / "out" / "calcium.csv")} == set("abcd")
     assert set(json.loads((cohort / "out" / "run.json").read_text())["failed"]) == set("efghij")
+
+
+def test_a_case_that_only_one_side_has_is_named(cohort, command_line):
+    (cohort / "found" / "a.nii.gz").unlink()
+    (cohort / "truth" / "d.nii.gz").unlink()
+    words = ("-i", cohort / "images", "-m", cohort / "found", "-r", cohort / "truth", "--labels", FLAG)
+    done = command_line("calcium", *words, "-o", cohort / "out")
+    assert done.code == 1
+    assert "failed: a: a: no mask;" in done.err
+    assert "failed: d: d: no reference;" in done.err
+    assert {row["case"] for row in rows(cohort / "out" / "orcascore.csv")} == set("bc")
+
+
+def test_maps_beside_masks_are_not_taken_for_masks(cohort):
+    for name in ("a_prob", "a_residual-r50"):
+        save(np.full((16, 16, 3), 0.5, np.float32), cohort / "truth" / f"{name}.nii.gz")
+    summary = grcsf.calcium(cohort / "images", cohort / "truth", cohort / "out", labels=VESSELS)
+    assert ([case.case for case in summary.cases], summary.failed) == (list("abcd"), {})
+    save(np.zeros((16, 16, 3), np.uint8), cohort / "truth" / "b.nii")
+    with pytest.raises(DatasetError, match="more than one mask of b"):
+        grcsf.calcium(cohort / "images", cohort / "truth", cohort / "more", labels=VESSELS)
 
 
 def test_an_empty_mask_scores_zero(tmp_path):

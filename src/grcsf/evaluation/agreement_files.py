@@ -12,7 +12,7 @@ from typing import Any
 from grcsf.errors import DatasetError
 from grcsf.evaluation.agreement import BlandAltman, Icc, Kappa, bland_altman, icc_absolute, weighted_kappa
 from grcsf.evaluation.calcium_rules import RISK_CATEGORIES, risk_category
-from grcsf.io.files import atomic_path
+from grcsf.evaluation.csv_files import write_rows
 
 __all__ = [
     "MEASURES",
@@ -142,16 +142,9 @@ def write_agreement(path: Path, found: list[Agreement]) -> None:
     """Write one row per label and measure as CSV; atomic, nan as ``nan``, kappa empty where it has no meaning."""
     limits = [field.name for field in fields(BlandAltman) if field.name not in ("n", "level")]
     header = ["label", "measure", "n", "n_missing", "level", "icc", "icc_low", "icc_high", *limits]
-    with atomic_path(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow([*header, "kappa", "kappa_low", "kappa_high", "same_category"])
-        for item in found:
-            numbers = [item.icc.value, item.icc.low, item.icc.high]
-            numbers += [getattr(item.bland_altman, name) for name in limits]
-            kappa = item.kappa
-            risk = [kappa.value, kappa.low, kappa.high, kappa.agreement] if kappa else []
-            start = [item.label, item.measure, item.n, item.n_missing, f"{item.icc.level:g}"]
-            writer.writerow([*start, *(f"{number:.10g}" for number in (*numbers, *risk)), *([] if kappa else [""] * 4)])
+    write_rows(
+        path, [*header, "kappa", "kappa_low", "kappa_high", "same_category"], [_row(item, limits) for item in found]
+    )
 
 
 def agreement_table(found: list[Agreement], only_first: list[str], only_second: list[str]) -> str:
@@ -172,6 +165,13 @@ def agreement_table(found: list[Agreement], only_first: list[str], only_second: 
         if cases:
             lines.append(f"only in the {where}, not compared: {len(cases)} cases ({', '.join(cases[:5])})")
     return "\n".join(lines) + "\n"
+
+
+def _row(item: Agreement, limits: list[str]) -> list[object]:
+    icc, kappa = item.icc, item.kappa
+    risk = [kappa.value, kappa.low, kappa.high, kappa.agreement] if kappa else [""] * 4
+    start = [item.label, item.measure, item.n, item.n_missing, icc.level, icc.value, icc.low, icc.high]
+    return [*start, *(getattr(item.bland_altman, name) for name in limits), *risk]
 
 
 def _number(path: Path, key: tuple[str, str], name: str, text: str | None) -> float:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from grcsf.evaluation.agatston import TOTAL, CalciumScore
 from grcsf.evaluation.calcium import CalciumCase, CalciumSummary
+from grcsf.evaluation.csv_files import write_rows
 from grcsf.evaluation.orcascore import DETECTION_SCORES, Detection
-from grcsf.io.files import atomic_path, write_json
+from grcsf.io.files import write_json
 
 __all__ = ["REFERENCE_FILE", "SCORES_FILE", "calcium_table", "write_calcium"]
 
@@ -38,21 +37,22 @@ def write_calcium(folder: Path, summary: CalciumSummary) -> None:
         summary: the scores.
     """
     header = ["case", "label", *_SCORES, "too_small_mm3", "regions", "risk"]
-    _write(folder / SCORES_FILE, header, (_row(c, name, s) for c in summary.cases for name, s in c.scores.items()))
+    rows = ([c.case, name, *_score_tree(s).values()] for c in summary.cases for name, s in c.scores.items())
+    write_rows(folder / SCORES_FILE, header, rows)
     compared = any(case.reference for case in summary.cases)
     if compared:
-        rows = (_row(c, name, s) for c in summary.cases for name, s in c.reference.items())
-        _write(folder / REFERENCE_FILE, header, rows)
-        rows = ([c.case, name, *_found(d)] for c in summary.cases for name, d in c.detection.items())
-        _write(folder / DETECTION_FILE, ["case", "label", *_COUNTS, *DETECTION_SCORES], rows)
+        rows = ([c.case, name, *_score_tree(s).values()] for c in summary.cases for name, s in c.reference.items())
+        write_rows(folder / REFERENCE_FILE, header, rows)
+        rows = ([c.case, name, *_found_tree(d).values()] for c in summary.cases for name, d in c.detection.items())
+        write_rows(folder / DETECTION_FILE, ["case", "label", *_COUNTS, *DETECTION_SCORES], rows)
     regions = (
-        [case.case, name, *(_text(getattr(region, key)) for key in _REGION)]
+        [case.case, name, *(getattr(region, key) for key in _REGION)]
         for case in summary.cases
         for name, score in case.scores.items()
         if name != TOTAL or summary.rules.total == "union"
         for region in score.regions
     )
-    _write(folder / REGIONS_FILE, ["case", "label", *_REGION], regions)
+    write_rows(folder / REGIONS_FILE, ["case", "label", *_REGION], regions)
     write_json(folder / TREE_FILE, _tree(summary))
 
 
@@ -121,23 +121,3 @@ def _score_tree(score: CalciumScore) -> dict[str, Any]:
 
 def _found_tree(found: Detection) -> dict[str, float]:
     return {key: getattr(found, key) for key in (*_COUNTS, *DETECTION_SCORES)}
-
-
-def _row(case: CalciumCase, name: str, score: CalciumScore) -> list[str]:
-    values = (_text(value) for value in _score_tree(score).values())
-    return [case.case, name, *values]
-
-
-def _found(found: Detection) -> list[str]:
-    return [_text(value) for value in _found_tree(found).values()]
-
-
-def _text(value: object) -> str:
-    return f"{value:.10g}" if isinstance(value, float) else str(value)
-
-
-def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    with atomic_path(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(header)
-        writer.writerows(rows)

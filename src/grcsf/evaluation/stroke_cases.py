@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import logging
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,9 +12,10 @@ import numpy as np
 
 from grcsf.config import read_yaml
 from grcsf.errors import DatasetError, GrcsfError, ImageError, SettingsError
+from grcsf.evaluation.csv_files import write_rows
 from grcsf.evaluation.pairs import label_values
 from grcsf.evaluation.stroke import OUTSIDE, StrokeMeasures, StrokeRules, Territory, measure_lesions, territory_loads
-from grcsf.io.files import atomic_path, write_json
+from grcsf.io.files import write_json
 from grcsf.io.geometry import Volume
 from grcsf.io.progress import track
 from grcsf.io.volume import read_volume
@@ -153,16 +152,16 @@ def write_stroke(folder: Path, summary: StrokeSummary) -> None:
         summary: the measures.
     """
     names = [field.name for field in fields(StrokeMeasures)]
-    rows = ([c.case, c.label, *(_text(getattr(c.measures, name)) for name in names)] for c in summary.cases)
-    _write(folder / "measures.csv", ["case", "label", *names], rows)
+    rows = ([c.case, c.label, *(getattr(c.measures, name) for name in names)] for c in summary.cases)
+    write_rows(folder / "measures.csv", ["case", "label", *names], rows)
     if summary.territories:
         parts = [field.name for field in fields(Territory)][1:]
         rows = (
-            [c.case, c.label, place.name, *(_text(getattr(place, part)) for part in parts)]
+            [c.case, c.label, place.name, *(getattr(place, part) for part in parts)]
             for c in summary.cases
             for place in c.territories
         )
-        _write(folder / "territories.csv", ["case", "label", "territory", *parts], rows)
+        write_rows(folder / "territories.csv", ["case", "label", "territory", *parts], rows)
     write_json(folder / "measures.json", _tree(summary))
 
 
@@ -193,14 +192,3 @@ def _tree(summary: StrokeSummary) -> dict[str, Any]:
         "failed": dict(summary.failed),
         "cases": [asdict(case) for case in summary.cases],
     }
-
-
-def _text(value: object) -> str:
-    return f"{value:.10g}" if isinstance(value, float) and not math.isnan(value) else str(value)
-
-
-def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    with atomic_path(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(header)
-        writer.writerows(rows)

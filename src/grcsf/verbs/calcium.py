@@ -7,19 +7,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from grcsf.datasets.naming import image_files
 from grcsf.errors import DatasetError, ImageError, SettingsError
 from grcsf.evaluation.agreement_files import agreement_tree, compare_tables, read_table, write_agreement
 from grcsf.evaluation.calcium import CalciumScan, CalciumSummary, check_labels, score_scans
 from grcsf.evaluation.calcium_files import REFERENCE_FILE, SCORES_FILE, write_calcium
 from grcsf.evaluation.calcium_rules import CalciumRules
-from grcsf.evaluation.pairs import find_images, find_masks
 from grcsf.io.dicom_files import is_dicom_input
 from grcsf.io.files import ensure_new, write_json
 from grcsf.io.geometry import Volume
 from grcsf.io.private_names import check_case_name
 from grcsf.io.record import RunRecord
 from grcsf.io.volume import ending_of, read_volume, stem_of
-from grcsf.verbs.masks import labels_beside, one_mask
+from grcsf.verbs.masks import labels_beside, masks_in, one_mask
 
 __all__ = ["calcium"]
 
@@ -120,32 +120,30 @@ def _scans(
     return [CalciumScan(name, partial(read_volume, image), mask, reference)], [image, mask, *others]
 
 
-def _folder_scans(image: Path, mask: Path, reference: Path | None) -> tuple[list[CalciumScan], list[Path]]:
-    masks = find_masks(mask)
-    truth = find_masks(reference) if reference is not None else {}
-    names = [name for name in masks if name in truth] if reference is not None else list(masks)
-    if not names:
+def _folder_scans(folder: Path, mask: Path, reference: Path | None) -> tuple[list[CalciumScan], list[Path]]:
+    """One scan per mask or reference; what one of them lacks is told when its turn comes."""
+    masks, truth = masks_in(mask), masks_in(reference) if reference is not None else {}
+    if reference is not None and not masks.keys() & truth.keys():
         raise DatasetError(f"{reference}: no reference of any of the masks in {mask}; expected the same file names")
-    images = find_images(image, names)
+    files = {stem_of(path): path for path in image_files(folder)}
     scans, inputs = [], []
-    for name in names:
-        beside = truth.get(name)
-        files = [images[name]] if name in images else []
-        files += [masks[name][0], *([beside[0]] if beside else [])]
-        reader = partial(_read_only, name, images.get(name), (masks[name], beside or ()))
-        scans.append(CalciumScan(name, reader, masks[name][0], beside[0] if beside else None))
-        inputs += files
+    for name in sorted({*masks, *truth}):
+        image = files.get(f"{name}_0000") or files.get(name)
+        needed = {"image": image, "mask": masks.get(name)}
+        if reference is not None:
+            needed["reference"] = truth.get(name)
+        scans.append(CalciumScan(name, partial(_read_image, name, needed), masks.get(name, mask), truth.get(name)))
+        inputs += [path for path in needed.values() if path is not None]
     return scans, inputs
 
 
-def _read_only(name: str, image: Path | None, files: tuple[tuple[Path, ...], tuple[Path, ...]]) -> Volume:
-    for several in files:
-        if len(several) > 1:
-            raise DatasetError(
-                f"{name}: {len(several)} masks ({', '.join(p.name for p in several)}); remove the others"
-            )
-    if image is None:
-        raise DatasetError(f"{name}: no image; expected {name}_0000.nii.gz or {name}.nii.gz in the folder of images")
+def _read_image(name: str, needed: Mapping[str, Path | None]) -> Volume:
+    missing = [role for role, path in needed.items() if path is None]
+    image = needed["image"]
+    if missing or image is None:
+        raise DatasetError(
+            f"{name}: no {' and no '.join(missing)}; expected {name}.nii.gz ({name}_0000.nii.gz for images)"
+        )
     return read_volume(image)
 
 

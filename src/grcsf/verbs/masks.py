@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from grcsf.errors import DatasetError
+from grcsf.evaluation.pairs import find_masks
 from grcsf.io.volume import IMAGE_ENDINGS, ending_of
 
-__all__ = ["labels_beside", "one_mask"]
+__all__ = ["labels_beside", "masks_in", "one_mask"]
+
+_MAP = re.compile(r"^(?P<case>.+)_(?:prob|residual-[^_]+)$")
+
+
+def masks_in(folder: Path) -> dict[str, Path]:
+    """Case -> mask of a folder, without the maps that ``grcsf predict`` writes beside masks.
+
+    Raises:
+        DatasetError: no such folder, no mask in it, or two masks of a case (``A.nii.gz``, ``A.nrrd``).
+    """
+    found = find_masks(folder)
+    twice = [name for name, paths in found.items() if len(paths) > 1]
+    if twice:
+        raise DatasetError(f"{folder}: more than one mask of {', '.join(twice[:5])}; keep one ending each")
+    maps = {name for name in found if (match := _MAP.match(name)) and match["case"] in found}
+    return {name: paths[0] for name, paths in found.items() if name not in maps}
 
 
 def labels_beside(masks: Path, name: str) -> dict[str, int]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from grcsf.errors import DatasetError, SettingsError
-from grcsf.evaluation.pairs import find_masks
+from grcsf.errors import SettingsError
 from grcsf.evaluation.stroke import StrokeRules
 from grcsf.evaluation.stroke_cases import StrokeSummary, measure_files, read_atlas, write_stroke
 from grcsf.io.files import ensure_new
 from grcsf.io.record import RunRecord
 from grcsf.io.volume import stem_of
-from grcsf.verbs.masks import labels_beside, one_mask
+from grcsf.verbs.masks import labels_beside, masks_in, one_mask
 
 __all__ = ["measure"]
 
@@ -50,7 +49,7 @@ def measure(
     source = Path(mask)
     if atlas_names is not None and atlas is None:
         raise SettingsError("--atlas-names: names the labels of an atlas; give it as --atlas")
-    files = _masks(source)
+    files = masks_in(source) if source.is_dir() else {stem_of(one_mask(source)): source}
     territories = read_atlas(Path(atlas), Path(atlas_names) if atlas_names else None) if atlas is not None else None
     named = dict(labels or labels_beside(source, "lesion"))
     out = Path(output)
@@ -64,13 +63,3 @@ def measure(
         run.add("cases", len(files))
         run.add("failed", summary.failed)
     return summary
-
-
-def _masks(source: Path) -> dict[str, Path]:
-    if not source.is_dir():
-        return {stem_of(one_mask(source)): source}
-    found = find_masks(source)
-    twice = [name for name, paths in found.items() if len(paths) > 1]
-    if twice:
-        raise DatasetError(f"{source}: more than one mask of {', '.join(twice[:5])}; keep one ending each")
-    return {name: paths[0] for name, paths in found.items()}
