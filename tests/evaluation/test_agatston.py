@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 
@@ -174,6 +175,68 @@ def test_scores_are_those_of_the_definition(case):
         assert found[name].agatston == pytest.approx(agatston_by_the_book(image, mask == value, spacing_mm))
     union = score(image, mask, spacing_mm, VESSELS, total="union")
     assert union[TOTAL].agatston == pytest.approx(agatston_by_the_book(image, mask > 0, spacing_mm))
+
+
+def neighbours_of(place, connectivity):
+    """Places that touch: differ by one along 1 (face), 1 or 2 (edge) or 1 to 3 (full) axes."""
+    reach = {"face": 1, "edge": 2, "full": 3}[connectivity]
+    for step in itertools.product((-1, 0, 1), repeat=3):
+        if 0 < sum(abs(part) for part in step) <= reach:
+            yield tuple(here + there for here, there in zip(place, step, strict=True))
+
+
+def objects_by_the_book(image, mask, connectivity):
+    """Lists of places: 3-D objects of calcium by flood fill."""
+    todo = {tuple(place) for place in np.argwhere((mask > 0) & (image >= 130)).tolist()}
+    objects = []
+    while todo:
+        front, found = [todo.pop()], []
+        while front:
+            found.append(front.pop())
+            near = todo.intersection(neighbours_of(found[-1], connectivity))
+            todo -= near
+            front += near
+        objects.append(found)
+    return objects
+
+
+@given(scans(), st.sampled_from(["face", "edge", "full"]))
+def test_the_object_variant_is_that_of_its_definition(case, connectivity):
+    image, mask, spacing_mm = case
+    pixel_mm2, total, voxels, count = spacing_mm[0] * spacing_mm[1], 0.0, 0, 0
+    for places in objects_by_the_book(image, mask == 1, connectivity):
+        by_slice = [sum(place[2] == z for place in places) for z in range(image.shape[2])]
+        if max(by_slice) * pixel_mm2 >= 1 - 1e-9:
+            peak = max(image[place] for place in places)
+            weight = 4 if peak >= 400 else 3 if peak >= 300 else 2 if peak >= 200 else 1
+            total += len(places) * pixel_mm2 * weight * spacing_mm[2] / 3
+            voxels, count = voxels + len(places), count + 1
+    found = score(image, mask, spacing_mm, mode="object3d", connectivity=connectivity)[TOTAL]
+    assert found.agatston == pytest.approx(total)
+    assert found.volume_mm3 == pytest.approx(voxels * math.prod(spacing_mm))
+    assert (found.lesions, len(found.regions)) == (count, count)
+
+
+@given(scans(), st.sampled_from(["face", "edge", "full"]))
+def test_without_a_smallest_area_all_calcium_counts_in_both_modes(case, connectivity):
+    image, mask, spacing_mm = case
+    objects = objects_by_the_book(image, mask == 1, connectivity)
+    for mode in ("slice2d", "object3d"):
+        found = score(image, mask, spacing_mm, mode=mode, connectivity=connectivity, min_area_mm2=0)[TOTAL]
+        assert found.lesions == len(objects)
+        assert found.volume_mm3 == pytest.approx(sum(map(len, objects)) * math.prod(spacing_mm))
+        assert found.too_small_mm3 == pytest.approx(0)
+
+
+@given(scans(), st.sampled_from(["slice2d", "object3d"]), st.floats(0.3, 4))
+def test_scores_grow_with_the_slice_spacing_and_mass_with_the_factor(case, mode, times):
+    image, mask, (wide, high, gap_mm) = case
+    before = score(image, mask, (wide, high, gap_mm), mode=mode, mass_factor=0.001)[TOTAL]
+    after = score(image, mask, (wide, high, times * gap_mm), mode=mode, mass_factor=0.002)[TOTAL]
+    assert after.agatston == pytest.approx(times * before.agatston)
+    assert after.volume_mm3 == pytest.approx(times * before.volume_mm3)
+    assert after.mass_mg == pytest.approx(2 * times * before.mass_mg)
+    assert after.lesions == before.lesions
 
 
 @given(scans(), st.permutations(range(3)), st.tuples(*[st.booleans()] * 3), st.sampled_from(["slice2d", "object3d"]))

@@ -148,6 +148,29 @@ def test_territories_add_up_to_the_load(mask):
     assert sum(place.load_ml for place in loads) == pytest.approx(mask.sum() * VOXEL_ML)
 
 
+@given(masks, st.floats(-0.4, 0.4), st.floats(-9, 9))
+def test_sides_and_territories_are_those_of_plain_loops(mask, turn, place):
+    cos, sin = math.cos(turn), math.sin(turn)
+    affine = np.array([[2 * cos, -2 * sin, 0, -10], [2 * sin, 2 * cos, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]])
+    grid = geometry(affine)
+    corners_mm = grid.corners_mm()[:, 0]
+    if not corners_mm.min() <= place <= corners_mm.max():
+        return
+    values = np.random.default_rng(0).integers(0, 3, (6, 6, 4))
+    coarse = np.array([[5.0, 0, 0, -12], [0, 5.0, 0, -3], [0, 0, 5.0, 0.3], [0, 0, 0, 1]])
+    left, loads = 0.0, {0: 0, 1: 0, 2: 0}
+    for index in np.argwhere(mask):
+        x, y, z = (affine @ [*index, 1])[:3]
+        left += 0.5 if abs(x - place) <= 1e-3 else float(x < place)
+        near = [math.floor((x + 12) / 5 + 0.5), math.floor((y + 3) / 5 + 0.5), math.floor((z - 0.3) / 5 + 0.5)]
+        inside = all(0 <= step < size for step, size in zip(near, values.shape, strict=True))
+        loads[int(values[tuple(near)]) if inside else 0] += 1
+    found, _ = measure_lesions(mask, grid, StrokeRules(midline="given", midline_x_mm=place))
+    assert found.left_ml == pytest.approx(left * VOXEL_ML)
+    parts = territory_loads(mask, grid, atlas(values, coarse), {"one": 1, "two": 2})
+    assert [part.load_ml for part in parts] == pytest.approx([loads[key] * VOXEL_ML for key in (1, 2, 0)])
+
+
 def test_wrong_grids_and_rules_are_refused():
     with pytest.raises(GridMismatch, match="case-3: mask of shape"):
         measure_lesions(np.zeros((3, 3, 3), bool), geometry(), case="case-3")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import zipfile
 from pathlib import Path
 
 import nibabel as nib
@@ -317,6 +318,46 @@ def test_wrong_arguments_are_told_at_once(cohort, command_line):
         done = command_line("calcium", *words)
         assert (done.code, message in done.err) == (code, True), done.err
     assert not (cohort / "out").exists()
+
+
+def test_every_flag_reaches_the_rules(cohort, command_line):
+    given = {
+        "mode": "object3d",
+        "threshold_hu": 120.0,
+        "threshold": "above",
+        "min_area_mm2": 0.5,
+        "connectivity": "full",
+        "mass_factor": 0.0007,
+        "total": "union",
+        "max_tilt_deg": 3.0,
+    }
+    flags = [word for key, value in given.items() for word in (f"--{key.replace('_', '-')}", value)]
+    words = ("-i", cohort / "images", "-m", cohort / "truth", "-o", cohort / "out", "--labels", FLAG, "--assume-hu")
+    assert command_line("calcium", *words, *flags).code == 0
+    for name in ("run.json", "calcium.json"):
+        tree = json.loads((cohort / "out" / name).read_text())
+        rules = tree["settings"]["calcium"] if name == "run.json" else tree["rules"]
+        assert rules == {**given, "reference_mm": 3.0, "assume_hu": True}
+    assert {row["label"] for row in rows(cohort / "out" / "regions.csv")} == {"LAD", "LCX", "total"}
+
+
+def test_a_run_that_fails_leaves_earlier_scores_as_they_are(cohort):
+    grcsf.calcium(cohort / "images", cohort / "truth", cohort / "out", labels=VESSELS)
+    before = (cohort / "out" / "calcium.csv").read_bytes()
+    with pytest.raises(DatasetError, match="not one of 4 scans"):
+        grcsf.calcium(cohort / "images", cohort / "truth", cohort / "out", labels={"LAD": 7}, overwrite=True)
+    assert (cohort / "out" / "calcium.csv").read_bytes() == before
+    assert json.loads((cohort / "out" / "run.json").read_text())["status"] == "failed"
+
+
+def test_a_dicom_zip_is_compared_with_a_reference(study, tmp_path):
+    with zipfile.ZipFile(tmp_path / "study.zip", "w") as archive:
+        for path in study[0].iterdir():
+            archive.write(path, path.name)
+    out = tmp_path / "out"
+    summary = grcsf.calcium(tmp_path / "study.zip", study[1], out, reference=study[1], labels=VESSELS)
+    assert summary.detection["total"].f1 == 1
+    assert CANARY not in "".join(path.read_text() for path in out.iterdir())
 
 
 def test_scores_that_are_there_stay_unless_asked(cohort):

@@ -99,6 +99,28 @@ def test_an_atlas_that_is_none_is_refused(masks, tmp_path):
         grcsf.measure(masks, tmp_path / "out", atlas_names=tmp_path / "names.yaml")
 
 
+def test_maps_beside_masks_are_not_taken_for_masks(masks, tmp_path):
+    save(np.full((20, 10, 5), 0.5, np.float32), masks / "a_prob.nii.gz")
+    summary = grcsf.measure(masks, tmp_path / "out")
+    assert ([case.case for case in summary.cases], summary.failed) == (["a", "b"], {})
+
+
+def test_an_atlas_of_an_earlier_run_leaves_nothing_behind(masks, tmp_path):
+    atlas = save(np.ones((20, 10, 5), np.int16), tmp_path / "atlas.nii.gz")
+    grcsf.measure(masks, tmp_path / "out", atlas=atlas)
+    assert (tmp_path / "out" / "territories.csv").is_file()
+    grcsf.measure(masks, tmp_path / "out", overwrite=True)
+    assert not (tmp_path / "out" / "territories.csv").exists()
+
+
+def test_labels_come_from_the_data_set(tmp_path):
+    path = save(np.ones((20, 10, 5), np.uint8), tmp_path / "labelsTr" / "a.nii.gz")
+    save(np.ones((20, 10, 5), np.float32), tmp_path / "imagesTr" / "a_0000.nii.gz")
+    description = {"channel_names": {"0": "FLAIR"}, "labels": {"background": 0, "infarct": 1}}
+    (tmp_path / "dataset.json").write_text(json.dumps({**description, "numTraining": 1, "file_ending": ".nii.gz"}))
+    assert [case.label for case in grcsf.measure(path, tmp_path / "out").cases] == ["infarct"]
+
+
 def test_labels_are_measured_apart(tmp_path, command_line):
     mask = np.zeros((20, 4, 4), np.uint8)
     mask[0], mask[19] = 1, 2
