@@ -116,6 +116,13 @@ def test_python_examples_without_files_run() -> None:
         exec(compile(example, "python.md", "exec"), {})
 
 
+@pytest.mark.parametrize("name", ["calcium-scores", "stroke-measures"])
+def test_examples_of_clinical_measures_run(name: str) -> None:
+    example = "\n".join(_blocks(ROOT / "docs" / "reference" / f"{name}.md", "python"))
+    assert "assert" in example
+    exec(compile(example, name, "exec"), {})
+
+
 def test_demo_yaml_is_what_the_demo_uses() -> None:
     demo = importlib.import_module("grcsf.verbs.demo")
     assert load_settings(ROOT / "configs" / "demo.yaml") == demo.demo_settings()

@@ -29,6 +29,9 @@ VERBS = (
         "run",
         "info",
         "benchmark",
+        "calcium",
+        "agreement",
+        "measure",
     ),
 )
 

@@ -14,10 +14,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 _VERBS = (
+    "agreement",
     "benchmark",
+    "calcium",
     "demo",
     "evaluate",
     "info",
+    "measure",
     "predict",
     "preprocess",
     "pretrain",
@@ -32,9 +35,12 @@ if TYPE_CHECKING:
     __version__: str
     from grcsf.benchmark.run import benchmark
     from grcsf.config import Settings, load_settings
+    from grcsf.verbs.agreement import agreement
+    from grcsf.verbs.calcium import calcium
     from grcsf.verbs.demo import demo
     from grcsf.verbs.evaluate import evaluate
     from grcsf.verbs.info import info
+    from grcsf.verbs.measure import measure
     from grcsf.verbs.predict import predict
     from grcsf.verbs.preprocess import preprocess
     from grcsf.verbs.pretrain import pretrain
@@ -47,11 +53,14 @@ if TYPE_CHECKING:
 __all__ = [
     "Settings",
     "__version__",
+    "agreement",
     "benchmark",
+    "calcium",
     "demo",
     "evaluate",
     "info",
     "load_settings",
+    "measure",
     "predict",
     "preprocess",
     "pretrain",

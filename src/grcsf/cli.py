@@ -9,7 +9,10 @@ from typing import Annotated
 
 import typer
 
+from grcsf.cli_agreement import agreement
 from grcsf.cli_benchmark import benchmark
+from grcsf.cli_calcium import calcium
+from grcsf.cli_measure import measure
 from grcsf.cli_options import (
     CaseOption,
     ConfigOption,
@@ -359,7 +362,8 @@ def info(
     say(json.dumps(found.to_json(), indent=1) if json_ else found.to_text())
 
 
-app.command()(benchmark)
+for _command in (benchmark, calcium, agreement, measure):
+    app.command()(_command)
 
 
 def _version(show: bool) -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "FormatOption",
     "ImagesOption",
     "InOption",
+    "LabelsOption",
     "MinutesOption",
     "OutOption",
     "OverwriteOption",
@@ -37,6 +38,7 @@ __all__ = [
     "end_with",
     "flag_pairs",
     "guarded",
+    "labels_of",
     "numbers_of",
     "say",
     "settings_of",
@@ -49,6 +51,7 @@ FormatOption = Annotated[
 ]
 InOption = Annotated[Path, typer.Option("-i", "--input", help="Output of grcsf preprocess.")]
 ImagesOption = Annotated[Path | None, typer.Option("--images", help="Folder of images, for contrast of lesions.")]
+LabelsOption = Annotated[str | None, typer.Option("--labels", help="Labels of the mask, such as LAD=1,LCX=2,RCA=3.")]
 OutOption = Annotated[Path, typer.Option("-o", "--output", help="Where the output goes.")]
 FoldOption = Annotated[int, typer.Option("-f", "--fold", help="Fold, from 0.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, gpu:4 (four GPUs), mps.")]
@@ -100,6 +103,22 @@ def numbers_of(text: str | None) -> tuple[float, ...] | None:
     if not all(0 < number < float("inf") for number in numbers) or not numbers:
         raise SettingsError(f"--spacing-mm {text}: expected numbers above 0, such as 1,1")
     return numbers
+
+
+def labels_of(text: str | None) -> dict[str, int] | None:
+    """Labels of a flag such as ``LAD=1,LCX=2``; none stays none."""
+    if text is None:
+        return None
+    from grcsf.errors import SettingsError
+
+    parts = [part.rpartition("=") for part in text.split(",")]
+    names = [name.strip() for name, _, _ in parts]
+    if not all(name and value.strip().isdecimal() for name, (_, _, value) in zip(names, parts, strict=True)):
+        raise SettingsError(f"--labels {text}: expected names with whole numbers, such as LAD=1,LCX=2,RCA=3")
+    values = [int(value) for _, _, value in parts]
+    if len(set(names)) < len(names) or len(set(values)) < len(values):
+        raise SettingsError(f"--labels {text}: a name or a value stands there twice")
+    return dict(zip(names, values, strict=True))
 
 
 def say(text: str) -> None:

@@ -14,7 +14,7 @@ from grcsf.datasets.naming import image_files
 from grcsf.errors import DatasetError, GrcsfError, ImageError
 from grcsf.io.volume import IMAGE_ENDINGS, Volume, check_same_grid, read_volume, stem_of
 
-__all__ = ["LoadedPair", "find_images", "find_masks", "load_pair"]
+__all__ = ["TOLERANCE_MM", "LoadedPair", "find_images", "find_masks", "label_values", "load_pair"]
 
 _log = logging.getLogger("grcsf")
 
@@ -96,7 +96,7 @@ def load_pair(
     truth, found = read_volume(reference, spacing_mm), read_volume(prediction, spacing_mm)
     check_same_grid(truth, found, f"{case}: reference and prediction", TOLERANCE_MM)
     known = {0, *labels.values()}
-    masks = _label_values(case, truth, known), _label_values(case, found, known)
+    masks = label_values(case, truth, known), label_values(case, found, known)
     return LoadedPair(*masks, truth.geometry.spacing_mm, _grey_values(case, truth, image, spacing_mm))
 
 
@@ -112,7 +112,12 @@ def _grey_values(case: str, truth: Volume, image: Path | None, spacing_mm: tuple
     return grey.array
 
 
-def _label_values(case: str, volume: Volume, known: set[int]) -> AnyArray:
+def label_values(case: str, volume: Volume, known: set[int]) -> AnyArray:
+    """The array of a mask whose values are all known labels.
+
+    Raises:
+        ImageError: fractions, or values that are no label.
+    """
     values = np.unique(volume.array)
     whole = values.astype(np.int64)
     if not np.array_equal(whole, values):
