@@ -399,6 +399,7 @@ nnunet_here = pytest.mark.skipif(
 
 @nnunet_here
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_nnunet_killed_and_started_again_ends_where_it_would_have(slices: Path, tmp_path: Path) -> None:
     whole, halved = tmp_path / "whole", tmp_path / "halved"
     wanted = [sys.executable, str(FOLDER / "run.py"), "--dataset", str(slices), "--work", str(tmp_path / "work")]
@@ -427,18 +428,20 @@ def test_nnunet_killed_and_started_again_ends_where_it_would_have(slices: Path, 
 
 @nnunet_here
 @pytest.mark.slow
-def test_nnunet_takes_volumes_and_slices_of_one_nifti_file(squares: Path, tiny_volumes: Path, tmp_path: Path) -> None:
-    volumes = shutil.copytree(tiny_volumes, tmp_path / tiny_volumes.name)
-    names = [f"case-{index:02d}" for index in range(6)]
-    write_json(volumes / "splits_final.json", [{"train": names[:4], "val": names[4:]}])
-    for root, configuration in ((squares, "2d"), (volumes, "3d_fullres")):
-        out = tmp_path / configuration
-        wanted = ["--fold", "1"] if root == squares else []
-        wanted += ["--steps", "1", "--parameters", "20000", "--plan", "narrow", "--dataset", str(root)]
-        assert RUN.main([*wanted, "--output", str(out)]) == 0
-        assert read_json(out / "run.json")["plan"]["configuration"] == configuration
-        for mask in (out / "validation").glob("*.nii.gz"):
-            found, wanted_grid = (nibabel.load(folder / mask.name) for folder in (mask.parent, root / "labelsTr"))
-            assert found.shape == wanted_grid.shape
-            np.testing.assert_allclose(found.affine, wanted_grid.affine, atol=1e-5)
-        assert any((out / "validation").glob("*.nii.gz"))
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(("name", "configuration"), [("squares", "2d"), ("tiny_volumes", "3d_fullres")])
+def test_nnunet_takes_nifti_of_one_slice_and_of_many(
+    name: str, configuration: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    made: Path = request.getfixturevalue(name)
+    root = shutil.copytree(made, tmp_path / made.name)
+    names = sorted(path.name.removesuffix(".nii.gz") for path in (root / "labelsTr").iterdir())
+    write_json(root / "splits_final.json", [{"train": names[1:], "val": names[:1]}])
+    out = tmp_path / "out"
+    wanted = ["--steps", "1", "--parameters", "20000", "--plan", "narrow", "--dataset", str(root)]
+    assert RUN.main([*wanted, "--output", str(out)]) == 0
+    assert read_json(out / "run.json")["plan"]["configuration"] == configuration
+    (mask,) = (out / "validation").iterdir()
+    found, reference = (nibabel.load(folder / mask.name) for folder in (mask.parent, root / "labelsTr"))
+    assert found.shape == reference.shape
+    np.testing.assert_allclose(found.affine, reference.affine, atol=1e-5)
