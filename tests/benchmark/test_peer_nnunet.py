@@ -230,6 +230,24 @@ def test_a_python_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, 
         nnunet_python()
 
 
+@pytest.mark.slow
+def test_the_environment_is_made_once_and_only_a_whole_one_counts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("NNUNET_PYTHON", raising=False)
+    monkeypatch.setenv("GRCSF_PEERS_CACHE", str(tmp_path))
+    monkeypatch.setattr("peer_environment.HERE", tmp_path)
+    (tmp_path / "constraints.txt").touch()
+    (tmp_path / "requirements.txt").write_text("./absent.whl\n", encoding="utf-8")
+    with pytest.raises(PeerError, match="cannot be installed"):
+        nnunet_python()
+    (tmp_path / "requirements.txt").write_text("", encoding="utf-8")
+    python = nnunet_python()
+    assert python.is_relative_to(tmp_path / "nnunet" / "environment")
+    (tmp_path / "requirements.txt").write_text("./absent.whl\n", encoding="utf-8")
+    assert nnunet_python() == python  # pip is not asked again
+
+
 def test_a_run_leaves_masks_and_what_it_cost(stubbed: Callable[..., int], tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert stubbed(out, *BUDGET, "--plan", "narrow") == 0
