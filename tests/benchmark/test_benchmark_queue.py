@@ -41,7 +41,7 @@ def test_every_run_is_done_once_and_kept(write_spec: WriteSpec, tmp_path: Path) 
     assert run(path, out) == {}
     assert calls(out) == [f"{entry}_squares_f{fold}_s0_l100" for fold in (0, 1) for entry in ("exact", "moved")]
     result = json.loads((out / "runs" / "exact_squares_f0_s0_l100" / "result.json").read_text("utf-8"))
-    assert result["budget"]["parameters"] == 10
+    assert (result["budget"]["parameters"], result["budget"]["steps"]) == (10, 4)
     assert result["steps"]["command"]["status"] == "done"
     assert result["steps"]["command"]["attempts"] == 1
 

@@ -24,6 +24,16 @@ __all__ = ["RESULT_FILE", "run_queue", "state_of"]
 
 RESULT_FILE = "result.json"
 _WAIT_SECONDS = 0.5
+_SAID = (
+    "seconds",
+    "peak_memory_mb",
+    "multiply_adds",
+    "parameters",
+    "prediction_seconds",
+    "steps",
+    "forward_multiply_adds",
+)
+"""What is taken from the ``run.json`` of an outside entry."""
 State = Literal["done", "failed", "started", "waiting"]
 logger = logging.getLogger("grcsf")
 
@@ -149,7 +159,6 @@ class _Queue:
                 path = part.folder / "run.json"
                 found = read_json(path, OutputError) if path.is_file() else {}
                 said |= found if isinstance(found, dict) else {}
-            wanted = ("seconds", "peak_memory_mb", "multiply_adds", "parameters", "prediction_seconds")
-            found = {key: said.get(key) for key in wanted}
+            found = {key: said.get(key) for key in _SAID}
             found["training_multiply_adds"] = found.pop("multiply_adds", None)
         return dict(found)
