@@ -61,8 +61,7 @@ def convert(dataset: str | Path, output: str | Path, *, workers: int = 0, overwr
     folds = read_folds(data)
     check_folds(data, folds or [])
     ending = _ending(data)
-    if out.resolve() in (path.resolve(), *path.resolve().parents):
-        raise OutputError(f"{out}: holds the data set itself; choose another output")
+    _refuse_nested(path.resolve(), out.resolve())
     make_folder(out.parent)
     with atomic_path(out) as partial:
         with RunRecord(partial, verb="convert", inputs=data.described_by) as record:
@@ -85,6 +84,12 @@ def convert(dataset: str | Path, output: str | Path, *, workers: int = 0, overwr
             record.add("changed_on_reading", remarks(data))
         _make_room(out)
     return read_raw(out)
+
+
+def _refuse_nested(path: Path, out: Path) -> None:
+    """A conversion in its own source would be read as part of it the next time; one around it would replace it."""
+    if out in (path, *path.parents) or path in out.parents:
+        raise OutputError(f"{out.name}: lies in the data set it comes from, or around it; choose another output")
 
 
 def _refuse_others(out: Path) -> None:

@@ -46,7 +46,9 @@ def _covered(x: FloatArray64, y: FloatArray64, points: FloatArray64) -> BoolArra
         if ay != by:
             crossing = ax + (y - ay) / (by - ay) * (bx - ax)
             odd ^= ((ay > y) != (by > y)) & (x < crossing)
-        along, off = (x - ax) * (bx - ax) + (y - ay) * (by - ay), (x - ax) * (by - ay) - (y - ay) * (bx - ax)
-        length = (bx - ax) ** 2 + (by - ay) ** 2
-        edge |= (np.abs(off) <= _ON_EDGE * max(1.0, length)) & (along >= -_ON_EDGE) & (along <= length + _ON_EDGE)
+        across = np.array([bx - ax, by - ay])
+        length = float(across @ across)  # squared; 0 where a point is repeated, as at the end of a closed polygon
+        along = ((x - ax) * across[0] + (y - ay) * across[1]) / length if length else np.zeros(x.shape)
+        nearest = np.clip(along, 0, 1)
+        edge |= np.hypot(x - ax - nearest * across[0], y - ay - nearest * across[1]) <= _ON_EDGE
     return np.asarray(odd | edge)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -80,9 +81,9 @@ class Draft:
 
     def cases(self) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
         """Training and test cases sorted by name, each name once; patients on both sides are an error."""
-        for index, case in enumerate(every := [*self.training, *self.testing]):
-            if any(case.name == other.name for other in every[:index]):
-                self.error(case.name, "duplicate-case", "two cases of this name; keep one, or rename one of them")
+        for name, count in Counter(case.name for case in (*self.training, *self.testing)).items():
+            if count > 1:
+                self.error(name, "duplicate-case", f"{count} cases of this name; keep one, or rename the others")
         both = sorted({case.group for case in self.training} & {case.group for case in self.testing})
         if both:
             message = f"{len(both)} patient(s) are among both training and test cases ({', '.join(both[:5])})"
