@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
 
 from grcsf.arrays import AnyArray, FloatArray
 from grcsf.errors import ImageError
@@ -158,6 +157,8 @@ class OnGridOf(VolumeSource):
 
 
 def _resampled(moved: Volume, there: Geometry) -> FloatArray:
+    from scipy import ndimage  # here, because every verb imports this file and few data sets need it
+
     to_index = np.linalg.inv(moved.geometry.affine_ras) @ there.affine_ras
     values = moved.array.astype(np.float32)
     out = ndimage.affine_transform(
