@@ -200,11 +200,15 @@ def test_folds_in_a_file_come_before_those_of_the_table(tmp_path: Path) -> None:
         get_fold(read_dataset(path), 1)
 
 
-@pytest.mark.parametrize(
-    "text", ["../a", "a/../../b", "/etc/passwd", "C:/a", "C:\\a", "\\\\server\\a", "", " ", "a/.."]
-)
+@pytest.mark.parametrize("text", ["../a", "a/../../b", "/etc/passwd", "C:/a", "C:\\a", "\\\\server\\a", "a/.."])
 def test_paths_that_lead_out_are_refused(text: str, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="leads out"):
+        inside(tmp_path, text, "line 2")
+
+
+@pytest.mark.parametrize("text", ["", " "])
+def test_a_path_must_be_given(text: str, tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="line 2: no path given"):
         inside(tmp_path, text, "line 2")
 
 

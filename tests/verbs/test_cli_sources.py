@@ -94,6 +94,16 @@ CASES: dict[str, tuple[str, Spoil, tuple[str, ...]]] = {
         edit("dataset.json", "./imagesTr/lung_001.nii.gz", "/etc/passwd"),
         ("training pair 1", "leads out"),
     ),
+    "msd: a pair without label": (
+        "msd_lung",
+        edit("dataset.json", '"label": "./labelsTr/lung_002.nii.gz"', '"note": "none"'),
+        ("training pair 2, label", "no path given"),
+    ),
+    "msd: nested too deeply": (
+        "msd_lung",
+        lambda root: first(root, "dataset.json").write_text("[" * 200_000),
+        ("dataset.json", "JSON"),
+    ),
     "msd: missing file": ("msd_lung", remove("labelsTr/lung_003.nii.gz"), ("training pair 3", "no file")),
     "msd: label on another grid": ("msd_lung", crop("labelsTr/lung_003.nii.gz"), ("lung_003", "grid")),
     "msd: value nobody declared": ("msd_lung", put("labelsTr/lung_003.nii.gz", 5), ("lung_003", "5")),

@@ -124,7 +124,9 @@ def inside(root: Path, text: str, what: str) -> Path:
         DatasetError: an absolute path, one that leads out of the folder, or none at all.
     """
     parts = PurePosixPath(text.strip().replace("\\", "/"))
-    if not text.strip() or parts.is_absolute() or re.match(r"^[A-Za-z]:", str(parts)) or ".." in parts.parts:
+    if not text.strip():
+        raise DatasetError(f"{what}: no path given; expected one below {root.name or root}")
+    if parts.is_absolute() or re.match(r"^[A-Za-z]:", str(parts)) or ".." in parts.parts:
         raise DatasetError(
             f"{what}: path {text!r} leads out of {root.name or root}; expected a path below that folder, without .."
         )
