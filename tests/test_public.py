@@ -29,6 +29,7 @@ VERBS = (
         "run",
         "info",
         "benchmark",
+        "convert",
         "calcium",
         "agreement",
         "measure",

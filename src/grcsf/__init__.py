@@ -17,6 +17,7 @@ _VERBS = (
     "agreement",
     "benchmark",
     "calcium",
+    "convert",
     "demo",
     "evaluate",
     "info",
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from grcsf.config import Settings, load_settings
     from grcsf.verbs.agreement import agreement
     from grcsf.verbs.calcium import calcium
+    from grcsf.verbs.convert import convert
     from grcsf.verbs.demo import demo
     from grcsf.verbs.evaluate import evaluate
     from grcsf.verbs.info import info
@@ -56,6 +58,7 @@ __all__ = [
     "agreement",
     "benchmark",
     "calcium",
+    "convert",
     "demo",
     "evaluate",
     "info",

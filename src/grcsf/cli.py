@@ -12,6 +12,7 @@ import typer
 from grcsf.cli_agreement import agreement
 from grcsf.cli_benchmark import benchmark
 from grcsf.cli_calcium import calcium
+from grcsf.cli_convert import convert
 from grcsf.cli_measure import measure
 from grcsf.cli_options import (
     CaseOption,
@@ -93,7 +94,9 @@ def demo(
 
 @app.command()
 def validate(
-    input: Annotated[Path, typer.Option("-i", "--input", "-d", "--dataset", help="nnU-Net raw data set, or DICOM.")],
+    input: Annotated[
+        Path, typer.Option("-i", "--input", "-d", "--dataset", help="Data set of any known layout, or DICOM.")
+    ],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="JSON file for the findings.")] = None,
     tolerance_mm: Annotated[float, typer.Option(help="How far grid corners may lie apart.")] = 1e-3,
     workers: Annotated[int, typer.Option("--workers", help="Threads that read files.")] = 0,
@@ -268,7 +271,7 @@ def predict(
 @app.command()
 def evaluate(
     input: Annotated[Path, typer.Option("-i", "--input", "-p", help="Folder of predicted masks.")],
-    reference: Annotated[Path, typer.Option("-r", "--reference", help="Folder of reference masks (labelsTr).")],
+    reference: Annotated[Path, typer.Option("-r", "--reference", help="Folder of reference masks, or data set.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for cases.csv, summary.json.")] = None,
     images: ImagesOption = None,
     spacing_mm: Annotated[str | None, typer.Option(help="Pixel spacing of PNG masks, such as 1,1.")] = None,
@@ -299,7 +302,7 @@ def evaluate(
 @app.command()
 def report(
     input: Annotated[Path, typer.Option("-i", "--input", help="Folder of grcsf run.")],
-    dataset: Annotated[Path | None, typer.Option("-d", "--dataset", help="nnU-Net raw data set, for panels.")] = None,
+    dataset: Annotated[Path | None, typer.Option("-d", "--dataset", help="Data set, for panels.")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The page; default RUN/report.html.")] = None,
     overwrite: OverwriteOption = False,
 ) -> None:
@@ -362,7 +365,7 @@ def info(
     say(json.dumps(found.to_json(), indent=1) if json_ else found.to_text())
 
 
-for _command in (benchmark, calcium, agreement, measure):
+for _command in (benchmark, convert, calcium, agreement, measure):
     app.command()(_command)
 
 

@@ -45,12 +45,14 @@ __all__ = [
 ]
 
 CaseOption = Annotated[str | None, typer.Option("--case", help="DICOM: name of the case; default a salted hash.")]
-DataOption = Annotated[Path, typer.Option("-d", "--dataset", help="nnU-Net raw data set (dataset.json, imagesTr).")]
+DataOption = Annotated[
+    Path, typer.Option("-d", "--dataset", help="Data set: nnU-Net raw, MSD, ATLAS, ... or a CSV table.")
+]
 FormatOption = Annotated[
     str | None, typer.Option("--output-format", help="nifti, nrrd, mha or dicom-seg; default as the images.")
 ]
 InOption = Annotated[Path, typer.Option("-i", "--input", help="Output of grcsf preprocess.")]
-ImagesOption = Annotated[Path | None, typer.Option("--images", help="Folder of images, for contrast of lesions.")]
+ImagesOption = Annotated[Path | None, typer.Option("--images", help="Folder or data set of images, for contrast.")]
 LabelsOption = Annotated[str | None, typer.Option("--labels", help="Labels of the mask, such as LAD=1,LCX=2,RCA=3.")]
 OutOption = Annotated[Path, typer.Option("-o", "--output", help="Where the output goes.")]
 FoldOption = Annotated[int, typer.Option("-f", "--fold", help="Fold, from 0.")]

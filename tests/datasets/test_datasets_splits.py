@@ -66,7 +66,7 @@ def test_a_patient_on_both_sides_is_leakage():
 
 
 def test_an_unknown_case_is_leakage():
-    with pytest.raises(LeakageError, match=r"names 1 case\(s\) that are not in imagesTr \(stranger\)"):
+    with pytest.raises(LeakageError, match=r"names 1 case\(s\) that the data set does not have \(stranger\)"):
         check_folds(dataset_of([1, 2]), [Fold(("c000", "stranger"), ("c001",))])
 
 

@@ -241,7 +241,7 @@ def test_a_patient_on_both_sides_of_a_fold(volumes):
 
 def test_unknown_cases_in_a_fold(volumes):
     write_folds(volumes, [0, 1, 2], [3, 4, 5], extra=("case-99",))
-    only_problem(volumes, "folds", None, "not in imagesTr (case-99)")
+    only_problem(volumes, "folds", None, "the data set does not have (case-99)")
 
 
 def test_cases_in_no_fold_are_a_warning(volumes):

@@ -270,7 +270,9 @@ def test_a_split_that_leaks(data: Path, tmp_path: Path, command_line: Cli) -> No
     refused(done, 1, "1 patient(s) in both train and val (case-04)")
     assert not (tmp_path / "out").exists()
     (data / "splits_final.json").write_text(json.dumps([{"train": names[:5], "val": [names[5], "case-77"]}]))
-    refused(command_line("run", "-d", data, "-o", tmp_path / "out", *TINY_FLAGS), 1, "not in imagesTr (case-77)")
+    refused(
+        command_line("run", "-d", data, "-o", tmp_path / "out", *TINY_FLAGS), 1, "the data set does not have (case-77)"
+    )
 
 
 def test_a_fold_that_is_not_there(data: Path, tmp_path: Path, command_line: Cli) -> None:

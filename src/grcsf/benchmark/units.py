@@ -18,6 +18,7 @@ from typing import Any
 from grcsf.benchmark.process import StepFiles
 from grcsf.benchmark.spec import Benchmark, BudgetRule, Cell, DataSet
 from grcsf.config import Settings
+from grcsf.datasets.sources.registry import find_source
 from grcsf.datasets.splits import SPLITS_FILE
 from grcsf.errors import DatasetError, OutputError
 from grcsf.io.files import read_json, to_plain
@@ -126,8 +127,8 @@ def _transfer_unit(spec: Benchmark, cell: Cell, trained: Unit, out: Path, data_r
     """The unit of a run that predicts another data set with what the run ``trained`` left."""
     target = next(item for item in spec.transfer if item.name == cell.onto)
     entry, folder, dataset = spec.entry(cell.entry), out / "runs" / cell.id, (data_root or Path()) / target.path
-    if data_root is not None and not (dataset / "dataset.json").is_file():
-        raise DatasetError(f"{dataset}: no dataset.json; transfer {cell.onto} needs a data set in nnU-Net raw layout")
+    if data_root is not None and find_source(dataset) is None:
+        raise DatasetError(f"{dataset}: no dataset.json there, nor another data set; transfer {cell.onto} needs one")
     places = {"dataset": str(dataset), "output": str(folder)}
     job = {**trained.job, **places, "trained_on": trained.job["dataset"], "model": str(trained.folder / "train")}
     claim = {**trained.claim, "onto": Path(target.path).name}

@@ -17,7 +17,7 @@ from typing import Any
 
 from grcsf.config import Settings, load_settings
 from grcsf.datasets.dataset import Case
-from grcsf.datasets.nnunet_raw import read_dataset
+from grcsf.datasets.sources.registry import read_dataset
 from grcsf.datasets.splits import get_fold
 from grcsf.errors import DatasetError, GrcsfError, OutputError
 from grcsf.io.files import read_json, write_json
@@ -140,13 +140,13 @@ def _score(job: Job) -> None:
     from grcsf.verbs.evaluate import evaluate
 
     out, cases = Path(job["output"]), _cases(job)
-    names = [case.name for case in cases]
+    data, names = read_dataset(Path(job["dataset"])), [case.name for case in cases]
     summary = evaluate(
-        Path(job["dataset"]) / "labelsTr",
+        data,
         out / "validation",
         out / "scores",
         cases=names,
-        images=Path(job["dataset"]) / "imagesTr",
+        images=data,
         settings=_settings(job, budget=False),
         overwrite=True,
     )

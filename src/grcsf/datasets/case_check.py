@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -13,7 +12,16 @@ import numpy as np
 from grcsf.arrays import AnyArray
 from grcsf.errors import GridMismatch, ImageError
 from grcsf.io.files import hash_array
-from grcsf.io.volume import Geometry, Volume, check_same_grid, read_volume
+from grcsf.io.volume import (
+    Geometry,
+    ImageRef,
+    Volume,
+    check_same_grid,
+    files_of,
+    name_of,
+    path_of,
+    read_volume,
+)
 
 __all__ = ["CaseCheck", "CaseFiles", "Problem", "check_case", "label_values"]
 
@@ -42,8 +50,8 @@ class CaseFiles:
     """The files of a case as they were found, complete or not."""
 
     case: str
-    images: tuple[Path, ...]
-    label: Path | None
+    images: tuple[ImageRef, ...]
+    label: ImageRef | None
 
 
 @dataclass
@@ -81,21 +89,21 @@ def check_case(
         tolerance_mm: how far the corner voxels of two files may be apart, mm.
     """
     check = CaseCheck(files.case)
-    reference: tuple[Path, Geometry] | None = None
-    for path in (*files.images, *([files.label] if files.label else [])):
-        volume = _read(path, spacing_mm, check)
+    reference: tuple[str, Geometry] | None = None
+    for image in (*files.images, *([files.label] if files.label else [])):
+        volume, name = _read(image, spacing_mm, check), _name(image)
         if volume is None:
             continue
         if reference is None:
-            reference = path, volume.geometry
+            reference = name, volume.geometry
         else:
-            _compare_grids(reference, volume, tolerance_mm, check)
+            _compare_grids(reference, name, volume.geometry, tolerance_mm, check)
         check.voxels = max(check.voxels, prod(volume.geometry.shape))
-        if path is files.label:
-            _check_label(volume, labels, check)
+        if image is files.label:
+            _check_label(volume, name, labels, check)
         else:
             check.dimensions = len(volume.geometry.shape)
-            _check_image(volume, check)
+            _check_image(volume, name, check)
     return check
 
 
@@ -106,53 +114,57 @@ def label_values(array: AnyArray) -> list[float]:
     return [float(value) for value in np.unique(array)]
 
 
-def _read(path: Path, spacing_mm: tuple[float, ...] | None, check: CaseCheck) -> Volume | None:
+def _read(image: ImageRef, spacing_mm: tuple[float, ...] | None, check: CaseCheck) -> Volume | None:
     try:
-        return read_volume(path, spacing_mm)
+        return read_volume(image, spacing_mm)
     except ImageError as error:
-        check.problems.append(Problem(check.case, "error", "unreadable", _relative(str(error), path)))
+        check.problems.append(Problem(check.case, "error", "unreadable", _relative(str(error), image)))
+    except GridMismatch as error:
+        check.problems.append(Problem(check.case, "error", "grid-mismatch", _relative(str(error), image)))
     return None
 
 
-def _compare_grids(reference: tuple[Path, Geometry], volume: Volume, tolerance_mm: float, check: CaseCheck) -> None:
-    path, geometry = reference
-    what = f"{_name(path)} and {_name(volume.path)}"
+def _compare_grids(
+    reference: tuple[str, Geometry], name: str, geometry: Geometry, tolerance_mm: float, check: CaseCheck
+) -> None:
     try:
-        check_same_grid(geometry, volume.geometry, what, tolerance_mm)
+        check_same_grid(reference[1], geometry, f"{reference[0]} and {name}", tolerance_mm)
     except GridMismatch as error:
         check.problems.append(Problem(check.case, "error", "grid-mismatch", str(error)))
 
 
-def _check_image(volume: Volume, check: CaseCheck) -> None:
+def _check_image(volume: Volume, name: str, check: CaseCheck) -> None:
     low, high = volume.array.min(), volume.array.max()
     if low == high:
-        message = f"{_name(volume.path)}: empty image, all voxels are {low:g}; leave the case out or export it again"
+        message = f"{name}: empty image, all voxels are {low:g}; leave the case out or export it again"
         check.problems.append(Problem(check.case, "error", "constant-image", message))
         return
-    check.hashes[_name(volume.path)] = hash_array(volume.array)
+    check.hashes[name] = hash_array(volume.array)
 
 
-def _check_label(volume: Volume, labels: Mapping[str, int], check: CaseCheck) -> None:
+def _check_label(volume: Volume, name: str, labels: Mapping[str, int], check: CaseCheck) -> None:
     values = label_values(volume.array)
     check.has_label = True
     check.has_lesion = any(value != 0 for value in values)
     unknown = [value for value in values if value not in labels.values()]
     if not unknown or not labels:
         return
-    declared = ", ".join(f"{value}: {name}" for name, value in sorted(labels.items(), key=lambda item: item[1]))
+    declared = ", ".join(f"{value}: {label}" for label, value in sorted(labels.items(), key=lambda item: item[1]))
     found = ", ".join(f"{value:g}" for value in unknown[:5]) + (", ..." if len(unknown) > 5 else "")
     if set(unknown) == {255.0}:
         advice = "binary masks stored as 0/255 must be divided by 255, or declare the value"
     else:
         advice = "change the mask, or declare the values"
     noun = "value" if len(unknown) == 1 else "values"
-    message = f"{_name(volume.path)}: {noun} {found} found; dataset.json declares {{{declared}}}; {advice}"
+    message = f"{name}: {noun} {found} found; dataset.json declares {{{declared}}}; {advice}"
     check.problems.append(Problem(check.case, "error", "label-values", message))
 
 
-def _name(path: Path) -> str:
-    return f"{path.parent.name}/{path.name}"
+def _name(image: ImageRef) -> str:
+    return f"{path_of(image).parent.name}/{name_of(image)}"
 
 
-def _relative(message: str, path: Path) -> str:
-    return message.replace(str(path), _name(path))
+def _relative(message: str, image: ImageRef) -> str:
+    for path in files_of(image):
+        message = message.replace(str(path), f"{path.parent.name}/{path.name}")
+    return message

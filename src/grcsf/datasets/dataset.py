@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grcsf.errors import DatasetError
+from grcsf.io.lazy import ImageRef
 
 __all__ = ["Case", "Dataset", "Fold"]
 
@@ -16,15 +17,17 @@ class Case:
 
     Attributes:
         name: unique within the data set.
-        images: one file per channel, in channel order.
+        images: one per channel, in channel order: files, or ways to make an image from files.
         label: the lesion mask, if there is one.
         group: the patient; cases of one group are never on both sides of a split.
+        facts: what else the source tells, such as ("site", "R001"); columns of the cases table.
     """
 
     name: str
-    images: tuple[Path, ...]
-    label: Path | None
+    images: tuple[ImageRef, ...]
+    label: ImageRef | None
     group: str
+    facts: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -33,13 +36,16 @@ class Dataset:
 
     Attributes:
         name: name of the folder.
-        root: the folder.
+        root: the folder; ``splits_final.json`` is looked for in it.
         cases: those to train and validate on, sorted by name.
         test_cases: those kept apart, sorted by name.
         channel_names: what each channel is, such as ("FLAIR", "T1").
         labels: value of each class, such as {"background": 0, "lesion": 1}.
         file_ending: such as ".nii.gz".
         spacing_mm: (rows, columns) of PNG images; none where the files carry their spacing.
+        source: which layout it was read from.
+        folds: those that the source itself gives; a ``splits_final.json`` comes first.
+        described_by: files that say what the data set is, such as ``dataset.json``; their hashes are recorded.
     """
 
     name: str
@@ -50,6 +56,9 @@ class Dataset:
     labels: dict[str, int]
     file_ending: str
     spacing_mm: tuple[float, ...] | None
+    source: str = "nnU-Net raw"
+    folds: tuple[Fold, ...] | None = None
+    described_by: tuple[Path, ...] = ()
 
     def case(self, name: str) -> Case:
         """The case of that name, among ``cases`` or ``test_cases``.

@@ -51,6 +51,7 @@ def read_dataset(folder: Path) -> Dataset:
         labels=header.labels,
         file_ending=ending,
         spacing_mm=header.spacing_mm,
+        described_by=(folder / "dataset.json",),
     )
 
 

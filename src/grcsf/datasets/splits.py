@@ -45,14 +45,14 @@ def make_folds(dataset: Dataset, n: int = 5, seed: int = 0) -> list[Fold]:
 
 
 def read_folds(dataset: Dataset) -> list[Fold] | None:
-    """The folds in ``splits_final.json`` of the data set, none where it has no such file. They are not checked.
+    """The folds in ``splits_final.json`` of the data set, else those its source gives, else none. They are not checked.
 
     Raises:
         DatasetError: the file is not a list of {"train": [names], "val": [names]}.
     """
     path = dataset.root / SPLITS_FILE
     if not path.is_file():
-        return None
+        return list(dataset.folds) if dataset.folds is not None else None
     raw = read_json(path, DatasetError)
     if not isinstance(raw, list) or not raw or not all(_is_fold(entry) for entry in raw):
         raise DatasetError(f'{path}: expected a list of {{"train": [case, ...], "val": [case, ...]}}')
@@ -77,7 +77,9 @@ def fold_faults(dataset: Dataset, folds: Sequence[Fold]) -> list[str]:
     for index, fold in enumerate(folds):
         unknown = sorted({*fold.train, *fold.val} - group_of.keys())
         if unknown:
-            faults.append(f"fold {index} names {len(unknown)} case(s) that are not in imagesTr ({_some(unknown)})")
+            faults.append(
+                f"fold {index} names {len(unknown)} case(s) that the data set does not have ({_some(unknown)})"
+            )
         sides = [{group_of[name] for name in side if name in group_of} for side in (fold.train, fold.val)]
         both = sorted(sides[0] & sides[1])
         if both:

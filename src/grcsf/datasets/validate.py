@@ -6,7 +6,7 @@ Images are read one case at a time (one per worker), so memory does not grow wit
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,7 +25,7 @@ from grcsf.io.files import to_plain
 from grcsf.io.progress import track
 from grcsf.io.volume import ending_of, stem_of
 
-__all__ = ["Estimate", "Problem", "ValidationReport", "validate_dataset"]
+__all__ = ["Estimate", "Problem", "ValidationReport", "check_cases", "empty_masks", "validate_dataset"]
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,14 @@ class ValidationReport:
         n_with_lesion: cases whose mask holds a lesion.
         problems: in the order files, images, data set; empty if all is well.
         estimate: memory and disk that will be needed.
+        source: which layout was recognised; empty: none.
     """
 
     n_cases: int = 0
     n_with_lesion: int = 0
     problems: list[Problem] = field(default_factory=list)
     estimate: Estimate = Estimate()
+    source: str = ""
 
     @property
     def ok(self) -> bool:
@@ -87,18 +89,56 @@ def validate_dataset(folder: Path, tolerance_mm: float = 1e-3, workers: int = 0)
     training, file_problems = _list_part(folder, "Tr", header, ending)
     testing, test_problems = _list_part(folder, "Ts", header, ending)
     problems += file_problems + test_problems
-    checks: list[CaseCheck] = []
-    for check in _check_all([*training, *testing], header, tolerance_mm, workers):
-        problems += check.problems
-        checks.append(check)
-    problems += _duplicate_images(checks)
-    problems += _mixed_dimensions(checks)
+    checks, case_problems, estimate = check_cases(
+        [*training, *testing],
+        header.labels,
+        header.spacing_mm,
+        tolerance_mm=tolerance_mm,
+        workers=workers,
+        channels=len(header.channel_names),
+    )
+    problems += case_problems
     problems += _count_problems(header, training, checks)
     problems += _split_problems(folder, header, training, testing)
-    sizes = [check.voxels for check in checks]
-    channels = max(1, len(header.channel_names))
-    estimate = Estimate(max(sizes, default=0) * (8 * channels + 2), sum(sizes) * (4 * channels + 2))
     return ValidationReport(len(checks), sum(check.has_lesion for check in checks), problems, estimate)
+
+
+def check_cases(
+    cases: Sequence[CaseFiles],
+    labels: Mapping[str, int],
+    spacing_mm: tuple[float, ...] | None,
+    *,
+    tolerance_mm: float,
+    workers: int,
+    channels: int,
+) -> tuple[list[CaseCheck], list[Problem], Estimate]:
+    """Read every image of the cases; also what is wrong between cases, and what all of them will need.
+
+    Args:
+        cases: what to read.
+        labels: value of each class that the data set declares.
+        spacing_mm: (rows, columns) of PNG images.
+        tolerance_mm: how far the corner voxels of two images of a case may be apart, mm.
+        workers: threads; 0 reads in this one.
+        channels: of each case, for the estimate.
+    """
+    check = partial(check_case, labels=labels, spacing_mm=spacing_mm, tolerance_mm=tolerance_mm)
+    checks = list(_check_all(cases, check, workers))
+    problems = [problem for checked in checks for problem in checked.problems]
+    problems += _duplicate_images(checks)
+    problems += _mixed_dimensions(checks)
+    sizes = [checked.voxels for checked in checks]
+    count = max(1, channels)
+    return checks, problems, Estimate(max(sizes, default=0) * (8 * count + 2), sum(sizes) * (4 * count + 2))
+
+
+def empty_masks(checks: Sequence[CaseCheck]) -> list[Problem]:
+    """A warning if there are masks without a lesion."""
+    empty = sum(check.has_label and not check.has_lesion for check in checks)
+    if not empty:
+        return []
+    message = f"{empty} of {sum(check.has_label for check in checks)} masks are empty (no lesion)"
+    return [_of_dataset("empty-masks", message, "warning")]
 
 
 def _of_dataset(kind: str, message: str, severity: Any = "error") -> Problem:
@@ -162,8 +202,9 @@ def _name_kind(message: str) -> str:
     return "missing-channel" if message.startswith("missing") else "unexpected-channel"
 
 
-def _check_all(cases: Sequence[CaseFiles], header: Header, tolerance_mm: float, workers: int) -> Iterator[CaseCheck]:
-    check = partial(check_case, labels=header.labels, spacing_mm=header.spacing_mm, tolerance_mm=tolerance_mm)
+def _check_all(
+    cases: Sequence[CaseFiles], check: Callable[[CaseFiles], CaseCheck], workers: int
+) -> Iterator[CaseCheck]:
     if workers <= 0:
         yield from track(map(check, cases), "Validating", len(cases))
         return
@@ -200,11 +241,7 @@ def _count_problems(header: Header, training: Sequence[CaseFiles], checks: Seque
     if header.num_training is not None and header.num_training != len(training):
         message = f"dataset.json declares numTraining {header.num_training}, imagesTr holds {len(training)} cases"
         problems.append(_of_dataset("case-count", message))
-    empty = sum(check.has_label and not check.has_lesion for check in checks)
-    if empty:
-        message = f"{empty} of {sum(check.has_label for check in checks)} masks are empty (no lesion)"
-        problems.append(_of_dataset("empty-masks", message, "warning"))
-    return problems
+    return problems + empty_masks(checks)
 
 
 def _split_problems(

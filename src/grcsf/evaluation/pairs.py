@@ -12,7 +12,7 @@ import numpy as np
 from grcsf.arrays import AnyArray
 from grcsf.datasets.naming import image_files
 from grcsf.errors import DatasetError, GrcsfError, ImageError
-from grcsf.io.volume import IMAGE_ENDINGS, Volume, check_same_grid, read_volume, stem_of
+from grcsf.io.volume import IMAGE_ENDINGS, ImageRef, Volume, check_same_grid, read_volume, stem_of
 
 __all__ = ["TOLERANCE_MM", "LoadedPair", "find_images", "find_masks", "label_values", "load_pair"]
 
@@ -70,12 +70,12 @@ def find_images(folder: Path, cases: Sequence[str]) -> dict[str, Path]:
 
 def load_pair(
     case: str,
-    reference: Path,
-    prediction: Path,
+    reference: ImageRef,
+    prediction: ImageRef,
     labels: Mapping[str, int],
     spacing_mm: tuple[float, ...] | None = None,
     *,
-    image: Path | None = None,
+    image: ImageRef | None = None,
 ) -> LoadedPair:
     """Read two masks and make sure they can be compared.
 
@@ -100,7 +100,9 @@ def load_pair(
     return LoadedPair(*masks, truth.geometry.spacing_mm, _grey_values(case, truth, image, spacing_mm))
 
 
-def _grey_values(case: str, truth: Volume, image: Path | None, spacing_mm: tuple[float, ...] | None) -> AnyArray | None:
+def _grey_values(
+    case: str, truth: Volume, image: ImageRef | None, spacing_mm: tuple[float, ...] | None
+) -> AnyArray | None:
     if image is None:
         return None
     try:

@@ -20,16 +20,17 @@ from grcsf.evaluation.presets import LesionPreset, resolve_preset
 from grcsf.evaluation.summary import CaseScore, Summary, summarise
 from grcsf.io.files import ensure_new, make_folder
 from grcsf.io.progress import track
+from grcsf.io.volume import ImageRef, name_of
 
 __all__ = ["CASES_FILE", "LESIONS_FILE", "SUMMARY_FILE", "evaluate_folder"]
 
 CASES_FILE, LESIONS_FILE, SUMMARY_FILE = "cases.csv", "lesions.csv", "summary.json"
-Masks = Mapping[str, tuple[Path, ...]]
+Masks = Mapping[str, tuple[ImageRef, ...]]
 _log = logging.getLogger("grcsf")
 
 
 def evaluate_folder(
-    reference: Path,
+    reference: Path | Mapping[str, ImageRef],
     prediction: Path,
     out: Path | None,
     labels: Mapping[str, int],
@@ -39,7 +40,7 @@ def evaluate_folder(
     resume: bool = False,
     overwrite: bool = False,
     spacing_mm: tuple[float, ...] | None = None,
-    images: Path | None = None,
+    images: Path | Mapping[str, ImageRef] | None = None,
     preset: str | LesionPreset = "any-overlap",
 ) -> Summary:
     """Compare every reference mask with the prediction of the same stem.
@@ -48,7 +49,7 @@ def evaluate_folder(
     is named with its reason in ``failed`` and counts in no mean. Predictions without a reference are ``unmatched``.
 
     Args:
-        reference: folder of reference masks, any image ending.
+        reference: folder of reference masks, any image ending; or the masks by case.
         prediction: folder of predicted masks; the ending may differ from the reference's.
         out: folder for ``cases.csv``, ``lesions.csv`` and ``summary.json``; none: nothing is written.
         labels: label name -> value; the background (0) is left out.
@@ -58,7 +59,7 @@ def evaluate_folder(
         overwrite: as ``resume``.
         spacing_mm: pixel size of PNG files.
         images: folder of the images (``CASE_0000`` or ``CASE``), for the contrast of lesions; their first channel is
-            used; none: no contrast.
+            used; or the images by case; none: no contrast.
         preset: rules of the lesion-wise scores, by name, file or :class:`~grcsf.evaluation.presets.LesionPreset`.
 
     Raises:
@@ -72,9 +73,12 @@ def evaluate_folder(
         raise DatasetError(f"labels {dict(labels)}: expected at least one label besides the background (0)")
     if out is not None:
         ensure_new(out / SUMMARY_FILE, overwrite=overwrite, resume=resume)
-    truth, found = find_masks(reference), find_masks(prediction)
+    truth: Masks = (
+        find_masks(reference) if isinstance(reference, Path) else {name: (mask,) for name, mask in reference.items()}
+    )
+    found = find_masks(prediction)
     names = sorted(truth) if cases is None else sorted(set(cases))
-    grey = find_images(images, names) if images is not None else {}
+    grey = find_images(images, names) if isinstance(images, Path) else images or {}
     how = _Rules(foreground, policy, rules, spacing_mm)
     scores, failed, spatial_dims = _score_all(names, (truth, found), grey, how)
     if not scores:
@@ -105,7 +109,7 @@ class _Rules:
 
 
 def _score_all(
-    names: Sequence[str], masks: tuple[Masks, Masks], images: Mapping[str, Path], rules: _Rules
+    names: Sequence[str], masks: tuple[Masks, Masks], images: Mapping[str, ImageRef], rules: _Rules
 ) -> tuple[list[CaseScore], dict[str, str], int]:
     """Scores of the cases that can be scored, reasons for the others, and the dimensions of the masks."""
     scores: list[CaseScore] = []
@@ -120,16 +124,16 @@ def _score_all(
             failed[case] = str(error)
             _log.warning("not scored: %s", error)
             continue
-        scores += _score(case, pair, rules, (files[0].name, files[1].name))
+        scores += _score(case, pair, rules, (name_of(files[0]), name_of(files[1])))
     return scores, failed, spatial_dims
 
 
-def _one(case: str, masks: Masks, role: str) -> Path:
+def _one(case: str, masks: Masks, role: str) -> ImageRef:
     files = masks.get(case, ())
     if not files:
         raise DatasetError(f"{case}: no {role} mask; expected a file {case}.nii.gz (or another image ending)")
     if len(files) > 1:
-        names = ", ".join(path.name for path in files)
+        names = ", ".join(name_of(mask) for mask in files)
         raise DatasetError(f"{case}: {len(files)} {role} masks ({names}), expected one; remove the others")
     return files[0]
 

@@ -18,7 +18,7 @@ from grcsf.datasets.dataset import Case
 from grcsf.errors import GrcsfError, ModelError
 from grcsf.inference.windows import case_probabilities
 from grcsf.io.progress import track
-from grcsf.io.volume import Volume, ending_of, read_volume, write_like
+from grcsf.io.volume import Volume, ending_of, path_of, read_volume, write_like
 from grcsf.mae.model import ratio_name
 from grcsf.preprocess.forward import preprocess_case
 from grcsf.preprocess.geometry import CaseGeometry
@@ -230,7 +230,7 @@ def _volumes(case: Case, spacing_mm: tuple[float, ...] | None) -> list[Volume]:
 
 
 def _ending(case: Case) -> str:
-    return ending_of(case.images[0]) or ".nii.gz"
+    return ending_of(path_of(case.images[0])) or ".nii.gz"
 
 
 def mask_path(case: Case, out: Path, ending: str | None = None) -> Path:

@@ -87,6 +87,8 @@ def read_json(path: Path, error: type[GrcsfError] = GrcsfError) -> Any:
         raise error(f"{path}: no such file") from None
     except OSError as problem:
         raise error(f"{path}: cannot be read ({problem.strerror or problem})") from None
+    except RecursionError:
+        raise error(f"{path}: not usable JSON (nested too deeply)") from None
     except ValueError as problem:  # also UnicodeDecodeError and JSONDecodeError
         raise error(f"{path}: not valid JSON ({problem})") from None
 

@@ -44,11 +44,16 @@ def read_header(path: Path) -> Any:
     return _parse_header(block, path)
 
 
-def geometry_of_nifti(path: Path, header: Any | None = None) -> Geometry:
+def geometry_of_nifti(path: Path, header: Any | None = None, channels: int | None = None) -> Geometry:
     """The grid of a NIfTI file; only its header is read.
 
+    Args:
+        path: of the file.
+        header: that was read already.
+        channels: of a file with the channels along its fourth axis; none: the file holds one image.
+
     Raises:
-        ImageError: not a readable NIfTI header, not 2-D or 3-D, or without a usable affine.
+        ImageError: not a readable NIfTI header, not 2-D or 3-D (or of other channels), or without a usable affine.
     """
     checked = (read_header(path) if header is None else header).copy()
     try:
@@ -57,11 +62,18 @@ def geometry_of_nifti(path: Path, header: Any | None = None) -> Geometry:
         affine = np.diag([*[_unit_mm(checked)] * 3, 1.0]) @ checked.get_best_affine()
     except (_HeaderError, ValueError) as error:
         raise ImageError(f"{path}: the NIfTI header is not usable ({error})") from None
-    return make_geometry(_two_or_three(shape, path), affine, path)
+    return make_geometry(
+        _two_or_three(shape, path) if channels is None else _space(shape, channels, path), affine, path
+    )
 
 
-def read_nifti(path: Path) -> Volume:
+def read_nifti(path: Path, channel: int = 0, channels: int | None = None) -> Volume:
     """The image in a NIfTI file; the whole file is read and its gzip checksum verified.
+
+    Args:
+        path: of the file.
+        channel: which one, from 0, where there are several.
+        channels: as in :func:`geometry_of_nifti`.
 
     Raises:
         ImageError: as :func:`geometry_of_nifti`, a truncated file, or a colour or complex image.
@@ -72,7 +84,7 @@ def read_nifti(path: Path) -> Volume:
     except _BROKEN as error:
         raise ImageError(f"{path}: truncated, damaged or not a NIfTI file ({_reason(error)}); copy it again") from None
     header = _parse_header(content[:_MAX_HEADER], path)
-    geometry = geometry_of_nifti(path, header)
+    geometry = geometry_of_nifti(path, header, channels)
     try:
         dtype = header.get_data_dtype()
         slope, inter = header.get_slope_inter()
@@ -82,7 +94,8 @@ def read_nifti(path: Path) -> Volume:
         raise ImageError(f"{path}: voxels of type {dtype}; expected one number per voxel, not colours or complex ones")
     start = max(int(header.get_data_offset()), header.sizeof_hdr + 4)
     count = int(np.prod(geometry.shape, dtype=np.int64))
-    needed = start + count * dtype.itemsize
+    start += channel * count * dtype.itemsize
+    needed = start + (max(channels or 1, 1) - channel) * count * dtype.itemsize
     if len(content) < needed:
         raise ImageError(f"{path}: truncated NIfTI file, {len(content)} bytes of {needed}; copy it again")
     stored = np.frombuffer(content, dtype, count, start).reshape(geometry.shape, order="F")
@@ -162,6 +175,17 @@ def _two_or_three(shape: tuple[int, ...], path: Path) -> tuple[int, ...]:
             "store each channel or time point in a file of its own (CASE_0000, CASE_0001, ...)"
         )
     return kept
+
+
+def _space(shape: tuple[int, ...], channels: int, path: Path) -> tuple[int, ...]:
+    """Size in space of a file with its channels along the fourth axis; a single one may have no such axis."""
+    found = shape[3:] if any(size != 1 for size in shape[3:]) else (1,)
+    if len(shape) < 3 or found != (channels,):
+        raise ImageError(
+            f"{path}: image of size {shape}; expected 3-D with {channels} channel(s) along the fourth axis, as the "
+            "data set declares; correct the declaration, or leave the case out"
+        )
+    return shape[:3]
 
 
 def _scaled(stored: AnyArray, slope: float | None, inter: float | None) -> AnyArray:

@@ -14,15 +14,21 @@ from grcsf.errors import GridMismatch, ImageError, OutputError
 from grcsf.io import itk, nifti
 from grcsf.io.dicom_files import is_dicom_input
 from grcsf.io.geometry import FloatArray64, Geometry, Volume, check_same_grid, corner_distance_mm
+from grcsf.io.lazy import ImageRef, VolumeSource, files_of, name_of, path_of
 
 __all__ = [
     "IMAGE_ENDINGS",
     "FloatArray64",
     "Geometry",
+    "ImageRef",
     "Volume",
+    "VolumeSource",
     "check_same_grid",
     "corner_distance_mm",
     "ending_of",
+    "files_of",
+    "name_of",
+    "path_of",
     "read_geometry",
     "read_volume",
     "stem_of",
@@ -50,11 +56,12 @@ def stem_of(path: Path) -> str:
     return path.name[: len(path.name) - len(ending_of(path) or "")]
 
 
-def read_volume(path: Path, spacing_mm: tuple[float, ...] | None = None) -> Volume:
+def read_volume(path: ImageRef, spacing_mm: tuple[float, ...] | None = None) -> Volume:
     """An image or mask with its grid.
 
     Args:
-        path: a file with one of :data:`IMAGE_ENDINGS`, or a DICOM file, folder or zip with one image series.
+        path: a file with one of :data:`IMAGE_ENDINGS`, a DICOM file, folder or zip with one image series, or a
+            :class:`~grcsf.io.lazy.VolumeSource`.
         spacing_mm: (rows, columns) of a PNG, which carries none; not used for other formats.
 
     Returns:
@@ -63,7 +70,13 @@ def read_volume(path: Path, spacing_mm: tuple[float, ...] | None = None) -> Volu
     Raises:
         ImageError: the file is missing, truncated, damaged, empty, in colour, neither 2-D nor 3-D, or holds values
             that are not finite.
+        GridMismatch: files that a source puts together do not share a grid.
     """
+    if isinstance(path, VolumeSource):
+        made = path.read()
+        if made.array.dtype.kind == "f":
+            _check_finite(made.array, path.path)
+        return made
     if _is_dicom(path):
         from grcsf.io.dicom import read_dicom
 
@@ -81,7 +94,7 @@ def read_volume(path: Path, spacing_mm: tuple[float, ...] | None = None) -> Volu
     return volume
 
 
-def read_geometry(path: Path, spacing_mm: tuple[float, ...] | None = None) -> Geometry:
+def read_geometry(path: ImageRef, spacing_mm: tuple[float, ...] | None = None) -> Geometry:
     """The grid of an image, from its header alone.
 
     Args:
@@ -91,6 +104,8 @@ def read_geometry(path: Path, spacing_mm: tuple[float, ...] | None = None) -> Ge
     Raises:
         ImageError: the file is missing, its header damaged, or it is neither 2-D nor 3-D.
     """
+    if isinstance(path, VolumeSource):
+        return path.geometry()
     if _is_dicom(path):
         from grcsf.io.dicom import read_dicom_geometry
 
@@ -101,7 +116,7 @@ def read_geometry(path: Path, spacing_mm: tuple[float, ...] | None = None) -> Ge
     return itk.geometry_of_itk(path) if ending in _ITK else itk.geometry_of_png(path, spacing_mm)
 
 
-def write_like(array: AnyArray, like: Path, path: Path, spacing_mm: tuple[float, ...] | None = None) -> None:
+def write_like(array: AnyArray, like: ImageRef, path: Path, spacing_mm: tuple[float, ...] | None = None) -> None:
     """Write ``array`` on the grid of another file, atomically.
 
     Within NIfTI the whole header is kept bit for bit (affine, sform and qform with their codes, steps, units)
@@ -120,10 +135,10 @@ def write_like(array: AnyArray, like: Path, path: Path, spacing_mm: tuple[float,
         ImageError: ``like`` cannot be read.
         OutputError: ``path`` cannot be written, or a PNG was asked for values it cannot hold.
     """
-    geometry = read_geometry(like, spacing_mm)
-    source, target = ending_of(like), _target_ending(path)
+    geometry, file = read_geometry(like, spacing_mm), path_of(like)
+    source, target = ending_of(file), _target_ending(path)
     if array.shape != geometry.shape:
-        raise GridMismatch(f"{path.name}: array of shape {array.shape}, but {like.name} has {geometry}")
+        raise GridMismatch(f"{path.name}: array of shape {array.shape}, but {name_of(like)} has {geometry}")
     values = _storable(array)
     if target == ".png":
         itk.write_png(_for_png(values, path), path)
@@ -131,10 +146,10 @@ def write_like(array: AnyArray, like: Path, path: Path, spacing_mm: tuple[float,
     if source == ".png":
         values, geometry = values.T, _turned(geometry)
     if target in _NIFTI:
-        header = nifti.read_header(like) if source in _NIFTI else nifti.new_header(geometry.shape, geometry.affine_ras)
+        header = nifti.read_header(file) if source in _NIFTI else nifti.new_header(geometry.shape, geometry.affine_ras)
         nifti.write_nifti(values, header, path)
     else:
-        itk.write_itk(values, geometry, path, like if source in _ITK else None)
+        itk.write_itk(values, geometry, path, file if source in _ITK else None)
 
 
 def write_volume(array: AnyArray, geometry: Geometry, path: Path) -> None:

@@ -14,7 +14,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from grcsf.datasets.dataset import Dataset
-from grcsf.datasets.nnunet_raw import read_dataset
+from grcsf.datasets.sources.registry import read_dataset
 from grcsf.evaluation.metrics import METRICS
 from grcsf.evaluation.summary import CaseScore
 from grcsf.io.files import atomic_path, ensure_new

@@ -11,7 +11,7 @@ import numpy as np
 
 from grcsf.arrays import AnyArray, BoolArray
 from grcsf.errors import GrcsfError
-from grcsf.io.volume import Geometry, Volume, ending_of, read_volume
+from grcsf.io.volume import Geometry, ImageRef, Volume, ending_of, name_of, path_of, read_volume
 from grcsf.preprocess.geometry import AxisFlips, Triple, orientation_of, oriented_spacing_mm, to_array_axes
 
 __all__ = ["CaseView", "load_view", "residual_files"]
@@ -53,8 +53,8 @@ def residual_files(case: str, files: Mapping[str, Path]) -> dict[int, Path]:
 
 def load_view(
     case: str,
-    image: Path | None,
-    reference: Path | None,
+    image: ImageRef | None,
+    reference: ImageRef | None,
     files: Mapping[str, Path],
     spacing_mm: tuple[float, ...] | None = None,
 ) -> CaseView | None:
@@ -102,7 +102,7 @@ class _Stacks:
     aspect: float = 1.0
     notes: list[str] = field(default_factory=list)
 
-    def add(self, path: Path | None) -> AnyArray | None:
+    def add(self, path: ImageRef | None) -> AnyArray | None:
         if path is None:
             return None
         try:
@@ -111,7 +111,8 @@ class _Stacks:
                 return self._start(volume)
             return self._turn(volume)
         except GrcsfError as error:
-            self.notes.append(f"{path.name} is not shown: {str(error).replace(str(path), path.name)}")
+            message = str(error).replace(str(path_of(path)), name_of(path))
+            self.notes.append(f"{name_of(path)} is not shown: {message}")
             return None
 
     def _start(self, volume: Volume) -> AnyArray:

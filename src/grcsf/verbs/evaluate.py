@@ -7,22 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from grcsf.config import Settings
+from grcsf.datasets.dataset import Dataset
+from grcsf.datasets.sources.registry import find_source, read_dataset
+from grcsf.errors import DatasetError
 from grcsf.evaluation.presets import resolve_preset
 from grcsf.evaluation.score import evaluate_folder
 from grcsf.evaluation.summary import Summary
 from grcsf.io.record import RunRecord
+from grcsf.io.volume import ImageRef
 
 __all__ = ["evaluate"]
 
 
 def evaluate(
-    reference: str | Path,
+    reference: str | Path | Dataset,
     prediction: str | Path,
     output: str | Path | None = None,
     *,
     labels: Mapping[str, int] | None = None,
     cases: Sequence[str] | None = None,
-    images: str | Path | None = None,
+    images: str | Path | Dataset | None = None,
     settings: Settings | None = None,
     spacing_mm: tuple[float, ...] | None = None,
     resume: bool = False,
@@ -31,20 +35,20 @@ def evaluate(
     """Score every predicted mask against the reference of the same name; anybody's masks will do.
 
     Args:
-        reference: folder of reference masks.
+        reference: folder of reference masks, or a data set of any known source (its path, or read already).
         prediction: folder of predicted masks.
         output: folder for ``cases.csv``, ``lesions.csv`` and ``summary.json``; none writes nothing.
         labels: name -> value; none: ``dataset.json`` beside the reference folder, else one label of value 1.
         cases: names to score; none: all references.
-        images: folder of the images of the masks, for the contrast of lesions; none: no contrast.
+        images: folder of the images of the masks, or their data set, for the contrast of lesions; none: no contrast.
         settings: the ``evaluation`` settings are used.
         spacing_mm: pixel spacing of PNG masks; none: that of ``dataset.json``.
         resume: replace scores that are there.
         overwrite: the same.
     """
     settings = settings or Settings()
-    truth = Path(reference)
-    known, spacing = _from_dataset(truth)
+    truth, data = _references(reference)
+    known, spacing = (data.labels, data.spacing_mm) if data else ({"background": 0, "lesion": 1}, None)
     arguments = (truth, Path(prediction), Path(output) if output else None, labels or known)
     keywords: dict[str, Any] = {
         "cases": cases,
@@ -53,7 +57,7 @@ def evaluate(
         "spacing_mm": spacing_mm or spacing,
     }
     rules = resolve_preset(settings.evaluation.preset)
-    keywords |= {"images": Path(images) if images else None, "preset": rules}
+    keywords |= {"images": _images(images), "preset": rules}
     policy = settings.evaluation.when_empty
     if output is None:
         return evaluate_folder(*arguments, policy, **keywords)
@@ -66,10 +70,24 @@ def evaluate(
         return evaluate_folder(*arguments, policy, **{**keywords, "overwrite": True})
 
 
-def _from_dataset(reference: Path) -> tuple[dict[str, int], tuple[float, ...] | None]:
-    if (reference.parent / "dataset.json").is_file():
-        from grcsf.datasets.nnunet_raw import read_dataset
+def _references(reference: str | Path | Dataset) -> tuple[Path | dict[str, ImageRef], Dataset | None]:
+    """Masks by case, or their folder, and the data set they are of, where it is known."""
+    if not isinstance(reference, Dataset):
+        path = Path(reference)
+        if find_source(path) is None:
+            beside = (path.parent / "dataset.json").is_file()
+            return path, read_dataset(path.parent) if beside else None
+        reference = read_dataset(path)
+    masks = {case.name: case.label for case in (*reference.cases, *reference.test_cases) if case.label is not None}
+    if not masks:
+        raise DatasetError(f"{reference.name}: no case has a mask; there is nothing to score against")
+    return masks, reference
 
-        data = read_dataset(reference.parent)
-        return data.labels, data.spacing_mm
-    return {"background": 0, "lesion": 1}, None
+
+def _images(images: str | Path | Dataset | None) -> Path | dict[str, ImageRef] | None:
+    """First channel of each case, or the folder of the images."""
+    if isinstance(images, Dataset):
+        return {case.name: case.images[0] for case in (*images.cases, *images.test_cases)}
+    if images is not None and find_source(Path(images)) is not None:
+        return _images(read_dataset(Path(images)))
+    return Path(images) if images else None

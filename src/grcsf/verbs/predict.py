@@ -14,6 +14,7 @@ from grcsf.inference.predict import Predictor, case_files, mask_path, predict_ca
 from grcsf.io.dicom_files import is_dicom_input
 from grcsf.io.files import ensure_new, hash_file, make_folder, to_plain
 from grcsf.io.record import RECORD_FILE, RunRecord
+from grcsf.io.volume import files_of
 from grcsf.training.package import load_model
 from grcsf.verbs.common import clear_partial, model_folders
 from grcsf.verbs.predict_dicom import DicomJob, DicomOptions, MapOptions, chosen_ending, predict_dicom
@@ -84,7 +85,7 @@ def predict(
     clear_partial(make_folder(out))
     files.claim(claim, resume)
     dumped = {"inference": chosen.model_dump(mode="json")}
-    inputs = [*(folder / WEIGHTS for folder in folders), *(path for case in cases for path in case.images)]
+    inputs = [*(folder / WEIGHTS for folder in folders), *_image_files(cases)]
     with RunRecord(out, verb="predict", settings=dumped, inputs=inputs, device=predictor.device) as record:
         failed = predict_cases(
             predictor,
@@ -120,10 +121,14 @@ def _folders(model: str | Path | Sequence[str | Path], folds: Sequence[int]) -> 
     return model_folders([Path(path) for path in given], folds)
 
 
+def _image_files(cases: Sequence[Case]) -> list[Path]:
+    return list(dict.fromkeys(path for case in cases for image in case.images for path in files_of(image)))
+
+
 def _outputs(out: Path, cases: Sequence[Case], ending: str | None) -> Outputs:
     return Outputs(
         out,
         {case.name: [mask_path(case, out, ending)] for case in cases},
         lambda: [path for case in cases for path in case_files(case, out, ending)],
-        {path.resolve() for case in cases for path in case.images},
+        {path.resolve() for path in _image_files(cases)},
     )

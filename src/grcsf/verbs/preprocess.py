@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from grcsf.config import Settings
-from grcsf.datasets.nnunet_raw import read_dataset
+from grcsf.datasets.sources.registry import read_dataset
 from grcsf.datasets.splits import get_fold
 from grcsf.preprocess.run import preprocess_dataset
 from grcsf.preprocess.store import CaseStore
@@ -25,7 +25,7 @@ def preprocess(
     """Turn the scans of a data set into normalised arrays on disk.
 
     Args:
-        dataset: an nnU-Net raw folder.
+        dataset: a data set of any known source.
         output: folder of the arrays, plan and fingerprint.
         fold: learn the plan from the training cases of this fold only; none: from all cases.
         settings: ``preprocess`` and ``workers`` are used.

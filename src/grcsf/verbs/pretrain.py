@@ -9,7 +9,7 @@ from pathlib import Path
 from grcsf.config import MaeSettings, Settings
 from grcsf.datasets.dataset import Case, Dataset, Fold
 from grcsf.datasets.inputs import find_inputs
-from grcsf.datasets.nnunet_raw import read_dataset
+from grcsf.datasets.sources.registry import read_dataset
 from grcsf.datasets.splits import get_fold
 from grcsf.errors import LeakageError, SettingsError
 from grcsf.fitting.fit import check_device
@@ -39,7 +39,7 @@ def pretrain(
 
     Args:
         preprocessed: output of :func:`grcsf.preprocess`.
-        dataset: the nnU-Net raw folder it came from.
+        dataset: the data set it came from.
         output: folder of the model.
         fold: whose validation cases it must never see.
         unlabelled: folders of scans with the same channels; preprocessed under the same plan beside the model.

@@ -16,7 +16,7 @@ def report(
 
     Args:
         run: folder of :func:`grcsf.run`.
-        dataset: the nnU-Net raw folder, for images and references; none leaves the panels out.
+        dataset: the data set, for images and references; none leaves the panels out.
         output: the page; none: ``report.html`` in the run folder.
         overwrite: replace it.
 

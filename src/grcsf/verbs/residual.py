@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from grcsf.config import Settings
-from grcsf.datasets.nnunet_raw import read_dataset
+from grcsf.datasets.sources.registry import read_dataset
 from grcsf.datasets.splits import get_fold
 from grcsf.errors import ModelError
 from grcsf.fitting.fit import check_device, torch_device
@@ -61,7 +61,7 @@ def residual(
 
     Args:
         preprocessed: output of :func:`grcsf.preprocess`.
-        dataset: the nnU-Net raw folder it came from.
+        dataset: the data set it came from.
         mae: output of :func:`grcsf.pretrain` for this fold.
         output: cache folder; maps already there under the same hash are kept.
         fold: refused if the MAE saw its validation cases.

@@ -11,8 +11,10 @@ import yaml
 
 from grcsf.config import Settings, load_settings
 from grcsf.datasets.dataset import Dataset
-from grcsf.datasets.nnunet_raw import read_dataset
+from grcsf.datasets.sources.check import remarks
+from grcsf.datasets.sources.registry import read_dataset
 from grcsf.datasets.splits import get_fold
+from grcsf.datasets.tables import write_cases_table
 from grcsf.errors import DatasetError, SettingsError
 from grcsf.evaluation.presets import resolve_preset
 from grcsf.evaluation.summary import Summary
@@ -31,7 +33,7 @@ from grcsf.verbs.validate import validate
 
 __all__ = ["RunResult", "budget_settings", "run"]
 
-SETTINGS_FILE = "settings.yaml"
+SETTINGS_FILE, DATA_CASES_FILE = "settings.yaml", "data_cases.csv"
 logger = logging.getLogger("grcsf")
 
 
@@ -70,7 +72,7 @@ def run(
     """Validate, preprocess, pre-train, map, train, predict, score and report.
 
     Args:
-        dataset: an nnU-Net raw folder.
+        dataset: a data set of any known source.
         output: folder of everything that is made (docs/reference/files.md).
         folds: which folds; each has models of its own.
         unlabelled: folders of further scans for pre-training.
@@ -94,25 +96,30 @@ def run(
     ensure_new(out, overwrite, resume)
     clear_partial(make_folder(out))
     _open(out, settings, resume)
-    inputs = [data.root / "dataset.json"]
+    inputs = data.described_by
     dumped = settings.model_dump(mode="json")
     again = overwrite and not resume
     with RunRecord(out, verb="run", settings=dumped, inputs=inputs, seed=settings.seed, device=device) as record:
         record.add("dataset", data.name)
+        record.add("source", data.source)
+        record.add("changed_on_reading", remarks(data))
         record.add("folds", list(parts))
-        _refuse_problems(data)
+        _refuse_problems(data, Path(dataset))
+        write_cases_table(data, out / DATA_CASES_FILE)
         learned_from = parts[folds[0]].train if len(parts) == 1 else None
         preprocess_dataset(
             data, settings, out / "preprocessed", resume=resume, overwrite=again, fingerprint_cases=learned_from
         )
-        stages = _Stages(data, out, tuple(unlabelled), settings, device, save_probabilities, resume, again)
+        stages = _Stages(
+            data, Path(dataset), out, tuple(unlabelled), settings, device, save_probabilities, resume, again
+        )
         scores: dict[int, Summary] = {}
         failed: dict[str, str] = {}
         for fold, part in parts.items():
             summary, problems = stages.run(fold, part.val)
             scores[fold], failed = summary, {**failed, **problems}
         record.add("failed", failed)
-    page = report(out, data.root, overwrite=True)
+    page = report(out, dataset, overwrite=True)
     return RunResult(scores, failed, page)
 
 
@@ -129,8 +136,8 @@ def _open(out: Path, settings: Settings, resume: bool) -> None:
         partial.write_text(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
 
 
-def _refuse_problems(data: Dataset) -> None:
-    found = validate(data.root)
+def _refuse_problems(data: Dataset, path: Path) -> None:
+    found = validate(path)
     errors = [problem for problem in found.problems if problem.severity == "error"]
     for problem in found.problems:
         if problem.severity == "warning":
@@ -145,6 +152,7 @@ class _Stages:
     """The stages of a fold, after preprocessing."""
 
     data: Dataset
+    path: Path
     out: Path
     unlabelled: tuple[str | Path, ...]
     settings: Settings
@@ -173,20 +181,19 @@ class _Stages:
         if not predicted:
             reasons = "; ".join(failed.values()) or "none has a label"
             raise DatasetError(f"{self.data.name}: no validation case of fold {fold} can be scored ({reasons})")
-        truth, masks = self.data.root / "labelsTr", here / "validation"
         summary = evaluate(
-            truth,
-            masks,
+            self.data,
+            here / "validation",
             here / "scores",
             cases=predicted,
-            images=self.data.root / "imagesTr",
+            images=self.data,
             settings=self.settings,
             overwrite=True,
         )
         return summary, failed
 
     def _train(self, fold: int, here: Path) -> None:
-        store, root = self.out / "preprocessed", self.data.root
+        store, root = self.out / "preprocessed", self.path
         mae = here / "mae" if self.settings.network.uses_residual else None
         if mae is not None:
             pretrain(

@@ -8,7 +8,7 @@ from pathlib import Path
 from grcsf.arrays import FloatArray
 from grcsf.config import Settings
 from grcsf.datasets.dataset import Dataset
-from grcsf.datasets.nnunet_raw import read_dataset
+from grcsf.datasets.sources.registry import read_dataset
 from grcsf.datasets.splits import get_fold
 from grcsf.errors import SettingsError
 from grcsf.fitting.fit import check_device
@@ -42,7 +42,7 @@ def train(
 
     Args:
         preprocessed: output of :func:`grcsf.preprocess`.
-        dataset: the nnU-Net raw folder it came from.
+        dataset: the data set it came from.
         output: folder of the model.
         mae: output of :func:`grcsf.pretrain` for this fold; needed unless the network takes no residual maps.
         cache: folder of residual maps; none: ``residual`` beside ``output``.

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from grcsf.datasets.dicom import DicomReport, validate_dicom
-from grcsf.datasets.validate import ValidationReport, validate_dataset
+from grcsf.datasets.sources.check import validate_source
+from grcsf.datasets.sources.coca import COCA
+from grcsf.datasets.validate import ValidationReport
 from grcsf.io.dicom_files import is_dicom_input
 from grcsf.io.files import ensure_new, write_json
 
@@ -23,7 +25,7 @@ def validate(
     """Check a data set before anything is computed from it, or list the series of a DICOM study.
 
     Args:
-        dataset: an nnU-Net raw folder, or a DICOM file, folder or zip.
+        dataset: a data set of any known source, or a DICOM file, folder or zip.
         output: JSON file for the findings; none writes nothing.
         tolerance_mm: how far the corners of image and mask grids may lie apart.
         workers: threads that read files.
@@ -35,7 +37,8 @@ def validate(
     if output is not None:
         ensure_new(Path(output), overwrite)
     path = Path(dataset)
-    report = validate_dicom(path) if is_dicom_input(path) else validate_dataset(path, tolerance_mm, workers)
+    dicom = not COCA.evidence(path) and is_dicom_input(path)
+    report = validate_dicom(path) if dicom else validate_source(path, tolerance_mm, workers)
     if output is not None:
         write_json(Path(output), report.to_json())
     return report
@@ -52,6 +55,8 @@ def findings_text(report: ValidationReport, name: str) -> str:
     lines.append(
         f"{what}; about {memory:.2f} GB of memory for the largest case and {disk:.2f} GB on disk when preprocessed"
     )
+    if report.source:
+        lines.append(f"source: {report.source}")
     errors = sum(problem.severity == "error" for problem in report.problems)
     lines.append(f"{errors} error(s)" if errors else "no errors")
     return "\n".join(lines)
