@@ -16,7 +16,7 @@ LAYERS = (
     *("evaluation", "report", "verbs", "benchmark", "cli"),
 )
 EVERYONE = {"config", "errors", "arrays"}
-TOP = {"cli", "cli_benchmark", "cli_options", "__main__", "__init__"}
+TOP = {"cli", "cli_benchmark", "cli_evaluate", "cli_options", "__main__", "__init__"}
 FILES = sorted((SOURCE / "grcsf").rglob("*.py"))
 IDS = [path.relative_to(SOURCE / "grcsf").as_posix() for path in FILES]
 every_file = pytest.mark.parametrize("path", FILES, ids=IDS)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 _VERBS = (
     "benchmark",
+    "compare",
     "demo",
     "evaluate",
     "info",
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     __version__: str
     from grcsf.benchmark.run import benchmark
     from grcsf.config import Settings, load_settings
+    from grcsf.verbs.compare import compare
     from grcsf.verbs.demo import demo
     from grcsf.verbs.evaluate import evaluate
     from grcsf.verbs.info import info
@@ -48,6 +50,7 @@ __all__ = [
     "Settings",
     "__version__",
     "benchmark",
+    "compare",
     "demo",
     "evaluate",
     "info",
