@@ -78,7 +78,7 @@ def border(mask: BoolArray) -> BoolArray:
     """
     inner = mask.copy()
     for axis, length in enumerate(mask.shape):
-        if length == 1:
+        if length <= 1:
             continue
         along, result = np.moveaxis(mask, axis, 0), np.moveaxis(inner, axis, 0)
         result[1:] &= along[:-1]
