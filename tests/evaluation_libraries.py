@@ -36,7 +36,9 @@ def monai_scores(reference, prediction, spacing_mm, tolerance_mm=1.0):
 def monai_one_sided(reference, prediction, spacing_mm):
     """``compute_average_surface_distance`` as it comes: from the prediction only."""
     pair = [torch.tensor(mask)[None, None].float() for mask in (prediction, reference)]
-    return float(compute_average_surface_distance(*pair, include_background=True, spacing=spacing_mm))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return float(compute_average_surface_distance(*pair, include_background=True, spacing=spacing_mm))
 
 
 def deepmind_scores(reference, prediction, spacing_mm, tolerance_mm=1.0):
