@@ -271,7 +271,7 @@ class EvaluationSettings(Frozen):
         (), description="Further scores: surface (HD, HD95, ASSD, NSD), volume (specificity, differences of sizes)."
     )
     nsd_tolerances_mm: tuple[float, ...] = Field(
-        (1.0, 2.0), min_length=1, description="Tolerances of the normalised surface distance, one score each."
+        (1.0, 2.0), min_length=1, description="Tolerances of NSD, a score each."
     )
     when_missed: Literal["diagonal", "infinite", "skip"] = Field(
         "diagonal", description="Distances of a case with one empty mask: diagonal of the image, infinite, or left out."
