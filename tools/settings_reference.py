@@ -80,6 +80,8 @@ def _kind(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return ", ".join(f"`{value}`" for value in get_args(annotation))
     if get_origin(annotation) is tuple:
+        if get_origin(get_args(annotation)[0]) is Literal:
+            return f"list of {_kind(get_args(annotation)[0])}"
         return f"list of {NAMES[get_args(annotation)[0]]}s"
     arguments = get_args(annotation)
     if NoneType in arguments:

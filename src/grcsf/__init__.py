@@ -18,6 +18,7 @@ _VERBS = (
     "benchmark",
     "calcium",
     "convert",
+    "compare",
     "demo",
     "evaluate",
     "info",
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from grcsf.config import Settings, load_settings
     from grcsf.verbs.agreement import agreement
     from grcsf.verbs.calcium import calcium
+    from grcsf.verbs.compare import compare
     from grcsf.verbs.convert import convert
     from grcsf.verbs.demo import demo
     from grcsf.verbs.evaluate import evaluate
@@ -58,6 +60,7 @@ __all__ = [
     "agreement",
     "benchmark",
     "calcium",
+    "compare",
     "convert",
     "demo",
     "evaluate",

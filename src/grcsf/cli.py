@@ -13,6 +13,7 @@ from grcsf.cli_agreement import agreement
 from grcsf.cli_benchmark import benchmark
 from grcsf.cli_calcium import calcium
 from grcsf.cli_convert import convert
+from grcsf.cli_evaluate import evaluate
 from grcsf.cli_measure import measure
 from grcsf.cli_options import (
     CaseOption,
@@ -21,7 +22,6 @@ from grcsf.cli_options import (
     DeviceOption,
     FoldOption,
     FormatOption,
-    ImagesOption,
     InOption,
     MinutesOption,
     OutOption,
@@ -268,35 +268,7 @@ def predict(
     end_with(failed)
 
 
-@app.command()
-def evaluate(
-    input: Annotated[Path, typer.Option("-i", "--input", "-p", help="Folder of predicted masks.")],
-    reference: Annotated[Path, typer.Option("-r", "--reference", help="Folder of reference masks, or data set.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for cases.csv, summary.json.")] = None,
-    images: ImagesOption = None,
-    spacing_mm: Annotated[str | None, typer.Option(help="Pixel spacing of PNG masks, such as 1,1.")] = None,
-    resume: ResumeOption = False,
-    overwrite: OverwriteOption = False,
-    config: ConfigOption = None,
-    set_: SetOption = None,
-) -> None:
-    """Score masks: DSC, IoU, F1, precision, recall, and lesion by lesion; n, empty policy and rules are named."""
-    settings = settings_of(config, set_, None, None)
-    from grcsf.evaluation.table import summary_table
-    from grcsf.verbs.evaluate import evaluate as call
-
-    summary = call(
-        reference,
-        input,
-        output,
-        images=images,
-        settings=settings,
-        spacing_mm=numbers_of(spacing_mm),
-        resume=resume,
-        overwrite=overwrite,
-    )
-    say(summary_table(summary))
-    end_with(summary.failed)
+app.command()(evaluate)
 
 
 @app.command()

@@ -269,6 +269,13 @@ class EvaluationSettings(Frozen):
         description="Rules of lesion-wise scores: any-overlap, atlas2022, isles2022, orcascore, panoptica-iou0.5, "
         "or the path of a YAML file of your own.",
     )
+    metrics: tuple[Literal["surface", "volume"], ...] = Field(
+        (), description="Further scores: surface (HD, HD95, ASSD, NSD), volume (specificity, differences of sizes)."
+    )
+    nsd_tolerances_mm: tuple[float, ...] = Field((1.0, 2.0), min_length=1, description="Tolerances of NSD, mm.")
+    when_missed: Literal["diagonal", "infinite", "skip"] = Field(
+        "diagonal", description="Distances of a case with one empty mask: diagonal of the image, infinite, or left out."
+    )
 
 
 class Settings(Frozen):

@@ -155,3 +155,18 @@ def test_wrong_arguments_are_refused():
         spread([[1.0], [1.0, 2.0]])
     with pytest.raises(ValueError, match="same subjects for each seed"):
         spread([])
+
+
+def test_an_infinite_value_makes_the_mean_infinite_and_takes_the_interval():
+    found = bootstrap_mean([1.0, math.inf, 2.0])
+    assert (found.mean, found.n, found.n_missing) == (math.inf, 3, 0)
+    assert math.isnan(found.low)
+    assert math.isnan(bootstrap_mean([math.inf, -math.inf]).mean)
+
+
+def test_infinite_differences_have_the_highest_ranks():
+    a, b = [math.inf, math.inf, 2.0, 1.0, math.inf], [5.0, math.inf, 1.0, 3.0, 4.0]
+    found = paired_difference(a, b)  # differences inf, 0, 1, -2, inf
+    finite = paired_difference([9.0, 0.0, 1.0, -2.0, 9.0], [0.0] * 5)
+    assert (found.mean, found.n, found.n_missing) == (math.inf, 5, 0)
+    assert (found.p_value, found.effect) == (finite.p_value, finite.effect)

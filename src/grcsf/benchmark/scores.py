@@ -12,31 +12,12 @@ from typing import Any
 from grcsf.benchmark.queue import RESULT_FILE
 from grcsf.benchmark.spec import Cell
 from grcsf.errors import OutputError
+from grcsf.evaluation.measures import CaseRow
 from grcsf.io.files import atomic_path, read_json
 
-__all__ = ["CaseRow", "RunScores", "read_run", "read_runs", "write_long"]
+__all__ = ["RunScores", "read_run", "read_runs", "write_long"]
 
 _WORDS = ("case", "label")
-
-
-@dataclass(frozen=True)
-class CaseRow:
-    """One label of one case of a run: its subject and every number of ``cases.csv``; nan where there is none."""
-
-    case: str
-    subject: str
-    label: str
-    values: Mapping[str, float]
-
-    @property
-    def has_lesion(self) -> bool:
-        """Whether the reference holds a lesion."""
-        return self.values["n_reference"] > 0
-
-    @property
-    def size(self) -> float:
-        """Lesion of the reference, ml (3-D) or mm2 (2-D)."""
-        return next((value for key, value in self.values.items() if key.startswith("reference_")), math.nan)
 
 
 @dataclass(frozen=True)

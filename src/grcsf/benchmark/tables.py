@@ -6,57 +6,18 @@ are bootstrapped over subjects, so they say nothing of seeds; the spread over se
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
-
-import numpy as np
 
 from grcsf.benchmark.costs import Costs, costs_of
-from grcsf.benchmark.scores import CaseRow, RunScores
+from grcsf.benchmark.scores import RunScores
 from grcsf.benchmark.spec import Benchmark, Cell
-from grcsf.evaluation.statistics import Interval, SeedSpread, bootstrap_mean, holm, paired_difference, spread
-from grcsf.evaluation.strata import CONTRAST_STRATA, contrast_stratum, size_strata, size_stratum
+from grcsf.evaluation.measures import Difference, Measure, corrected_differences, standard_measures
+from grcsf.evaluation.measures import subject_values as values_of_rows
+from grcsf.evaluation.statistics import Interval, SeedSpread, bootstrap_mean, spread
+from grcsf.evaluation.strata import size_strata
 
-__all__ = ["Difference", "EntryNumbers", "Group", "Measure", "SeedRow", "make_groups", "subject_values"]
-
-OVERLAP = ("dice", "iou", "f1", "precision", "recall")
-LESION_WISE = ("lesion_f1", "lesion_precision", "lesion_recall")
-FALSE_ALARMS = "false_alarms"
-FOUND = "lesions_found"
-
-
-@dataclass(frozen=True)
-class Measure:
-    """One number of a case, over some of the cases.
-
-    Attributes:
-        key: name in the tables' files, such as ``dice`` or ``dice@below 1 ml``.
-        value: number of a row; nan leaves it out.
-        counts: whether a row belongs here.
-        paired: whether differences to the reference entry are tested.
-        of: rows are cases, or lesions of the references.
-    """
-
-    key: str
-    value: Callable[[CaseRow], float]
-    counts: Callable[[CaseRow], bool]
-    paired: bool
-    of: Literal["cases", "lesions"] = "cases"
-
-
-@dataclass(frozen=True)
-class Difference:
-    """An entry minus the reference entry, over the subjects and seeds that both have; p corrected after Holm."""
-
-    mean: float
-    low: float
-    high: float
-    n: int
-    effect: float
-    p_value: float
-    p_holm: float
+__all__ = ["EntryNumbers", "Group", "SeedRow", "make_groups", "subject_values"]
 
 
 @dataclass(frozen=True)
@@ -154,50 +115,18 @@ def _key(cell: Cell) -> tuple[str, float, float, str]:
 
 def subject_values(runs: Iterable[RunScores], label: str, measure: Measure) -> dict[str, float]:
     """Value of each subject: the mean over its cases and the runs that predicted them; sorted by subject."""
-    found: dict[str, list[float]] = {}
-    for run in runs:
-        for row in run.rows if measure.of == "cases" else run.lesions:
-            if row.label == label and measure.counts(row) and not math.isnan(value := measure.value(row)):
-                found.setdefault(row.subject, []).append(value)
-    return {subject: float(np.mean(found[subject])) for subject in sorted(found)}
+    rows = (row for run in runs for row in (run.rows if measure.of == "cases" else run.lesions))
+    return values_of_rows(rows, label, measure)
 
 
 def measures_of(runs: Sequence[RunScores]) -> list[Measure]:
     """What is measured: overlap and detection in lesion cases, Dice and recall by size, false alarms elsewhere."""
     known = {key for run in runs for row in run.rows[:1] for key in row.values}
-    paired = {"dice", "recall", "lesion_f1", "lesion_recall"}
-    found = [
-        Measure(key, _reader(key), lambda row: row.has_lesion, key in paired)
-        for key in (*OVERLAP, *LESION_WISE)
-        if key in known
-    ]
-    dims = runs[0].spatial_dims
-    for index, name in enumerate(size_strata(dims)):
-        for key in ("dice", "recall", "lesion_recall"):
-            if key in known:
-                found.append(Measure(f"{key}@{name}", _reader(key), _of_size(name, dims), index == 0))
-    for name in CONTRAST_STRATA if any(run.lesions for run in runs) else ():
-        found.append(Measure(f"{FOUND}@{name} contrast", _reader("detected"), _of_contrast(name), False, "lesions"))
-    alarm = Measure(
-        FALSE_ALARMS, lambda row: float(row.values["n_prediction"] > 0), lambda row: not row.has_lesion, True
-    )
-    return [*found, alarm]
+    return standard_measures(known, runs[0].spatial_dims, contrasts=any(run.lesions for run in runs))
 
 
 def _names(spec: Benchmark) -> list[str]:
     return [entry.name for entry in spec.entries]
-
-
-def _reader(key: str) -> Callable[[CaseRow], float]:
-    return lambda row: row.values.get(key, math.nan)
-
-
-def _of_size(name: str, spatial_dims: int) -> Callable[[CaseRow], bool]:
-    return lambda row: row.has_lesion and size_stratum(row.size, spatial_dims) == name
-
-
-def _of_contrast(name: str) -> Callable[[CaseRow], bool]:
-    return lambda row: contrast_stratum(row.values["contrast"]) == name
 
 
 def _group(
@@ -253,17 +182,13 @@ def _differences(
     found: dict[str, dict[str, Difference]] = {name: {} for name in by_entry}
     base = by_entry.get(reference, [])
     for measure in measures:
-        tested = {}
-        for name, runs in by_entry.items():
-            if name != reference and base:
-                pair = _paired_values(runs, base, label, measure)
-                if len(pair[0]):
-                    tested[name] = paired_difference(*pair)
-        corrected = holm([test.p_value for test in tested.values()]) if tested else []
-        for (name, test), p_holm in zip(tested.items(), corrected, strict=True):
-            found[name][measure.key] = Difference(
-                test.mean, test.low, test.high, test.n, test.effect, test.p_value, p_holm
-            )
+        pairs = {
+            name: pair
+            for name, runs in by_entry.items()
+            if name != reference and base and (pair := _paired_values(runs, base, label, measure))[0]
+        }
+        for name, difference in corrected_differences(pairs).items():
+            found[name][measure.key] = difference
     return found
 
 

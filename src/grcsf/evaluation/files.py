@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from grcsf.evaluation.extras import extra_columns
 from grcsf.evaluation.lesion_files import case_columns, case_values, lesion_tree
 from grcsf.evaluation.metrics import METRICS
 from grcsf.evaluation.nnunet import nnunet_summary
@@ -24,10 +26,12 @@ def write_cases(path: Path, summary: Summary) -> None:
     """Write one row per case and label; atomic, nan as ``nan``, sizes in ml (3-D) or mm2 (2-D)."""
     size = "volume_ml" if summary.spatial_dims == 3 else "area_mm2"
     header = ["case", "label", "n_reference", "n_prediction", f"reference_{size}", f"prediction_{size}", *METRICS]
+    extra = extra_columns(summary.extra_rules, summary.spatial_dims)
     with atomic_path(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
-        writer.writerow([*header, "tp", "fp", "fn", *case_columns(summary.spatial_dims)])
-        writer.writerows(_row(score, summary.spatial_dims) for score in summary.cases)
+        writer.writerow([*header, "tp", "fp", "fn", *case_columns(summary.spatial_dims), *extra])
+        for score in summary.cases:
+            writer.writerow([*_row(score, summary.spatial_dims), *(f"{score.extras[name]:.6f}" for name in extra)])
 
 
 def write_summary(path: Path, summary: Summary) -> None:
@@ -55,6 +59,7 @@ def summary_tree(summary: Summary) -> dict[str, Any]:
         "n_failed": len(summary.failed),
         "failed": dict(summary.failed),
         "unmatched": list(summary.unmatched),
+        **_extra_rules(summary),
         "labels": {name: _label_tree(label) for name, label in summary.labels.items()},
         **nnunet_summary(summary),
     }
@@ -73,7 +78,17 @@ def _label_tree(label: LabelSummary) -> dict[str, Any]:
         "global_dice": label.global_dice,
         "by_size": {name: _mean_tree(scores) for name, scores in label.by_size.items()},
         "lesions": lesion_tree(label.lesions),
+        **({"extra": asdict(label.extra)} if label.extra else {}),
     }
+
+
+def _extra_rules(summary: Summary) -> dict[str, Any]:
+    """Nothing where no further score was asked for: the file is then what it always was."""
+    rules = summary.extra_rules
+    if not rules.groups:
+        return {}
+    missed = {"when_missed": rules.when_missed.value, "nsd_tolerances_mm": list(rules.tolerances_mm)}
+    return {"extra_metrics": list(rules.groups), **(missed if "surface" in rules.groups else {})}
 
 
 def _mean_tree(scores: MeanScores) -> dict[str, Any]:

@@ -145,7 +145,7 @@ PRESETS: Mapping[str, LesionPreset] = MappingProxyType({preset.name: preset for 
 ``atlas2022``
     A lesion "counts as detected if a single voxel has been predicted". Source: standard, ATLAS R2.0
     (https://atlas.grand-challenge.org/Evaluation/); 26 neighbours and 1 for an empty case from the challenge's code
-    (second-hand; its *simple lesion count*, which is not scored here, uses 6 neighbours).
+    (second-hand; its *simple lesion count* uses 6 neighbours: ``simple_count_difference``).
 ``isles2022``
     The same rules from the code of ISLES 2022. Source: second-hand, ``compute_lesion_f1_score`` of
     https://github.com/ezequieldlrosa/isles22 (26 neighbours, ``empty_value=1.0``). The name stays its own, so that

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from grcsf.errors import DatasetError, GrcsfError
-from grcsf.evaluation.contrast import image_foreground
+from grcsf.errors import DatasetError
+from grcsf.evaluation.case import CaseJob, CaseRules, score_cases
+from grcsf.evaluation.extras import ExtraRules
 from grcsf.evaluation.files import write_cases, write_summary
 from grcsf.evaluation.lesion_files import write_lesions
-from grcsf.evaluation.lesions import score_lesions
-from grcsf.evaluation.metrics import METRICS, CasePair
 from grcsf.evaluation.overlap import WhenEmpty
-from grcsf.evaluation.pairs import LoadedPair, find_images, find_masks, load_pair
+from grcsf.evaluation.pairs import find_images, find_masks
 from grcsf.evaluation.presets import LesionPreset, resolve_preset
 from grcsf.evaluation.summary import CaseScore, Summary, summarise
 from grcsf.io.files import ensure_new, make_folder
 from grcsf.io.progress import track
-from grcsf.io.volume import ImageRef, name_of
+from grcsf.io.volume import ImageRef
 
 __all__ = ["CASES_FILE", "LESIONS_FILE", "SUMMARY_FILE", "evaluate_folder"]
 
@@ -42,6 +39,8 @@ def evaluate_folder(
     spacing_mm: tuple[float, ...] | None = None,
     images: Path | Mapping[str, ImageRef] | None = None,
     preset: str | LesionPreset = "any-overlap",
+    extra: ExtraRules | None = None,
+    workers: int = 0,
 ) -> Summary:
     """Compare every reference mask with the prediction of the same stem.
 
@@ -61,6 +60,9 @@ def evaluate_folder(
         images: folder of the images (``CASE_0000`` or ``CASE``), for the contrast of lesions; their first channel is
             used; or the images by case; none: no contrast.
         preset: rules of the lesion-wise scores, by name, file or :class:`~grcsf.evaluation.presets.LesionPreset`.
+        extra: which further scores are made; none: none.
+        workers: processes that score cases side by side; 0: this one only. A script that asks for some needs the
+            usual ``if __name__ == "__main__"``.
 
     Raises:
         SettingsError: a preset that does not exist.
@@ -79,8 +81,9 @@ def evaluate_folder(
     found = find_masks(prediction)
     names = sorted(truth) if cases is None else sorted(set(cases))
     grey = find_images(images, names) if isinstance(images, Path) else images or {}
-    how = _Rules(foreground, policy, rules, spacing_mm)
-    scores, failed, spatial_dims = _score_all(names, (truth, found), grey, how)
+    how = CaseRules(foreground, policy, rules, extra or ExtraRules(), spacing_mm)
+    jobs = [CaseJob(name, truth.get(name, ()), found.get(name, ()), grey.get(name), how) for name in names]
+    scores, failed, spatial_dims = _collect(jobs, workers)
     if not scores:
         reasons = "; ".join(list(failed.values())[:3])
         raise DatasetError(f"{prediction}: not one of {len(names)} cases could be scored ({reasons})")
@@ -89,7 +92,7 @@ def evaluate_folder(
         for name, value in foreground.items()
     }
     unmatched = tuple(name for name in found if not _belongs(name, truth))
-    summary = Summary(policy, spatial_dims, by_label, tuple(scores), failed, unmatched, rules)
+    summary = Summary(policy, spatial_dims, by_label, tuple(scores), failed, unmatched, rules, how.extra)
     if out is not None:
         make_folder(out)
         write_cases(out / CASES_FILE, summary)
@@ -98,66 +101,22 @@ def evaluate_folder(
     return summary
 
 
-@dataclass(frozen=True)
-class _Rules:
-    """How every case is scored: label values, policy for empty masks, lesion-wise rules, pixel size of PNG files."""
-
-    labels: Mapping[str, int]
-    when_empty: WhenEmpty
-    preset: LesionPreset
-    spacing_mm: tuple[float, ...] | None
-
-
-def _score_all(
-    names: Sequence[str], masks: tuple[Masks, Masks], images: Mapping[str, ImageRef], rules: _Rules
-) -> tuple[list[CaseScore], dict[str, str], int]:
+def _collect(jobs: Sequence[CaseJob], workers: int) -> tuple[list[CaseScore], dict[str, str], int]:
     """Scores of the cases that can be scored, reasons for the others, and the dimensions of the masks."""
     scores: list[CaseScore] = []
     failed: dict[str, str] = {}
     spatial_dims = 0
-    for case in track(names, "Scoring"):
-        try:
-            files = _one(case, masks[0], "reference"), _one(case, masks[1], "prediction")
-            pair = load_pair(case, *files, rules.labels, rules.spacing_mm, image=images.get(case))
-            spatial_dims = _same_dims(case, spatial_dims, pair.reference.ndim)
-        except GrcsfError as error:
-            failed[case] = str(error)
-            _log.warning("not scored: %s", error)
+    for job, result in zip(jobs, track(score_cases(jobs, workers), "Scoring", total=len(jobs)), strict=True):
+        message = result.error
+        if not message and spatial_dims not in (0, result.spatial_dims):
+            message = f"{job.case}: a {result.spatial_dims}-D mask among {spatial_dims}-D masks; score them apart"
+        if message:
+            failed[job.case] = message
+            _log.warning("not scored: %s", message)
             continue
-        scores += _score(case, pair, rules, (name_of(files[0]), name_of(files[1])))
+        spatial_dims = result.spatial_dims
+        scores += result.scores
     return scores, failed, spatial_dims
-
-
-def _one(case: str, masks: Masks, role: str) -> ImageRef:
-    files = masks.get(case, ())
-    if not files:
-        raise DatasetError(f"{case}: no {role} mask; expected a file {case}.nii.gz (or another image ending)")
-    if len(files) > 1:
-        names = ", ".join(name_of(mask) for mask in files)
-        raise DatasetError(f"{case}: {len(files)} {role} masks ({names}), expected one; remove the others")
-    return files[0]
-
-
-def _same_dims(case: str, before: int, now: int) -> int:
-    if before not in (0, now):
-        raise DatasetError(f"{case}: a {now}-D mask among {before}-D masks; score them apart")
-    return now
-
-
-def _score(case: str, pair: LoadedPair, rules: _Rules, files: tuple[str, str]) -> list[CaseScore]:
-    voxel_mm = math.prod(pair.spacing_mm)
-    size = voxel_mm / 1000.0 if pair.reference.ndim == 3 else voxel_mm  # 1 ml = 1000 mm3
-    rows = []
-    inside = image_foreground(pair.image, pair.spacing_mm) if pair.image is not None else None
-    for name, value in rules.labels.items():
-        masks = CasePair(pair.reference == value, pair.prediction == value, pair.spacing_mm)
-        values = {metric: function(masks, rules.when_empty) for metric, function in METRICS.items()}
-        sizes = masks.counts.n_reference * size, masks.counts.n_prediction * size
-        lesions = score_lesions(
-            masks.reference, masks.prediction, pair.spacing_mm, rules.preset, image=pair.image, foreground=inside
-        )
-        rows.append(CaseScore(case, name, masks.counts, *sizes, values, files, lesions))
-    return rows
 
 
 def _belongs(name: str, references: Masks) -> bool:

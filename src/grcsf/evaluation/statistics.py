@@ -95,7 +95,8 @@ def bootstrap_mean(values: Values, *, samples: int = 10_000, seed: int = 0, leve
     """Mean of one value per subject and its percentile bootstrap interval.
 
     Subjects are drawn with replacement, ``samples`` times; the ends are quantiles of the means. The same values in
-    the same order and the same seed give the same interval.
+    the same order and the same seed give the same interval. With an infinite value (a missed lesion under
+    ``when_missed=infinite``) the mean is infinite, or nan if both infinities occur, and there is no interval.
 
     Args:
         values: one per subject; nan is left out and counted.
@@ -111,8 +112,11 @@ def bootstrap_mean(values: Values, *, samples: int = 10_000, seed: int = 0, leve
     _check(samples, level)
     every = np.asarray(values, dtype=np.float64).reshape(-1)
     used = every[~np.isnan(every)]
-    mean = float(used.mean()) if used.size else math.nan
-    low, high = _ends(used, samples, seed, level) if used.size > 1 else (math.nan, math.nan)
+    with np.errstate(invalid="ignore"):  # both infinities
+        mean = float(used.mean()) if used.size else math.nan
+    low, high = (math.nan, math.nan)
+    if used.size > 1 and np.isfinite(used).all():
+        low, high = _ends(used, samples, seed, level)
     return Interval(mean, low, high, int(used.size), int(every.size - used.size), level)
 
 
@@ -124,7 +128,8 @@ def paired_difference(
     The p value is that of the two-sided Wilcoxon signed-rank test with zero differences dropped: exact up to 50
     differences without ties or 13 with ties, else by the normal approximation with its correction for ties. The effect
     size is
-    ``(R+ - R-) / (R+ + R-)`` of the same ranks. Differences that rounding alone makes (below 1e-12) count as 0.
+    ``(R+ - R-) / (R+ + R-)`` of the same ranks. Differences that rounding alone makes (below 1e-12) count as 0, and so
+    do two equal infinities; an infinite difference has the highest rank.
 
     Args:
         a: one value per subject.
@@ -142,10 +147,11 @@ def paired_difference(
     first, second = np.asarray(a, dtype=np.float64).reshape(-1), np.asarray(b, dtype=np.float64).reshape(-1)
     if first.size != second.size:
         raise ValueError(f"a has {first.size} values but b {second.size}; give the same subjects in the same order")
-    difference = first - second
+    with np.errstate(invalid="ignore"):
+        difference = np.where(np.isinf(first) & (first == second), 0.0, first - second)
     difference[np.abs(difference) < 1e-12] = 0.0
     interval = bootstrap_mean(difference, samples=samples, seed=seed, level=level)
-    used = difference[~np.isnan(difference)]
+    used = _ranked_alike(difference[~np.isnan(difference)])
     return PairedDifference(
         mean=interval.mean,
         low=interval.low,
@@ -227,6 +233,15 @@ def _ends(values: npt.NDArray[np.float64], samples: int, seed: int, level: float
         part[:] = values[drawn].mean(axis=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def _ranked_alike(differences: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Finite differences of the same ranks: tests go by ranks, but scipy refuses infinities."""
+    endless = np.isinf(differences)
+    if not endless.any():
+        return differences
+    beyond = 1.0 + float(np.abs(differences[~endless]).max(initial=0.0))
+    return np.where(endless, np.sign(differences) * beyond, differences)
 
 
 def _wilcoxon(differences: npt.NDArray[np.float64]) -> float:

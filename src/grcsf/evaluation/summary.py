@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from grcsf.evaluation.extras import ExtraRules, ExtraSummary, extra_means
 from grcsf.evaluation.lesion_summary import LesionSummary, summarise_lesions
 from grcsf.evaluation.lesions import LesionScores
 from grcsf.evaluation.metrics import METRICS
 from grcsf.evaluation.overlap import Confusion, WhenEmpty, dice
 from grcsf.evaluation.presets import LesionPreset
 from grcsf.evaluation.strata import SIZE_LIMITS, size_strata, size_stratum
+from grcsf.evaluation.volumes import agreement
 
 __all__ = ["SIZE_LIMITS", "CaseScore", "LabelSummary", "MeanScores", "Summary", "summarise"]
 
@@ -31,6 +33,7 @@ class CaseScore:
         scores: metric name -> value; nan where ``when_empty`` leaves the case out.
         files: names of the reference and the prediction file.
         lesions: scores lesion by lesion; none: not made.
+        extras: scores made on request (:mod:`grcsf.evaluation.extras`): name -> value.
     """
 
     case: str
@@ -41,6 +44,7 @@ class CaseScore:
     scores: Mapping[str, float]
     files: tuple[str, str]
     lesions: LesionScores | None = None
+    extras: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def has_lesion(self) -> bool:
@@ -70,6 +74,7 @@ class LabelSummary:
         global_dice: Dice of the voxels of all cases added up (large lesions weigh more); nan if there are none.
         by_size: size of the reference lesion (total of the case) -> means over lesion cases of that size.
         lesions: numbers by lesion; none if the cases were not scored so.
+        extra: scores made on request; none if there are none.
     """
 
     value: int
@@ -80,6 +85,7 @@ class LabelSummary:
     global_dice: float
     by_size: Mapping[str, MeanScores]
     lesions: LesionSummary | None = None
+    extra: ExtraSummary | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,7 @@ class Summary:
         failed: case name -> why it could not be scored.
         unmatched: predictions without a reference, which no number counts.
         preset: rules of the lesion-wise scores; none: not made.
+        extra_rules: which scores were made on request.
     """
 
     when_empty: WhenEmpty
@@ -103,6 +110,7 @@ class Summary:
     failed: Mapping[str, str] = field(default_factory=dict)
     unmatched: tuple[str, ...] = ()
     preset: LesionPreset | None = None
+    extra_rules: ExtraRules = field(default_factory=ExtraRules)
 
     @property
     def n_cases(self) -> int:
@@ -145,6 +153,7 @@ def summarise(cases: Sequence[CaseScore], value: int, spatial_dims: int) -> Labe
         global_dice=dice(counts, when_empty=WhenEmpty.SKIP),
         by_size=_by_size(lesion, spatial_dims),
         lesions=_lesions(lesion, healthy, spatial_dims),
+        extra=_extra(cases),
     )
 
 
@@ -158,6 +167,23 @@ def _lesions(lesion: Sequence[CaseScore], healthy: Sequence[CaseScore], spatial_
     if not any(found):
         return None
     return summarise_lesions(found[0], found[1], spatial_dims)
+
+
+def _extra(cases: Sequence[CaseScore]) -> ExtraSummary | None:
+    names = tuple(cases[0].extras) if cases else ()
+    if not names:
+        return None
+    lesion = [score for score in cases if score.has_lesion]
+    found = [score.counts.n_prediction > 0 for score in cases]
+    sizes = [[score.reference_size for score in cases], [score.prediction_size for score in cases]]
+    return ExtraSummary(
+        all_cases=extra_means((score.extras for score in cases), names),
+        lesion_cases=extra_means((score.extras for score in lesion), names),
+        n_missed=sum(score.has_lesion and not made for score, made in zip(cases, found, strict=True)),
+        n_false=sum(made and not score.has_lesion for score, made in zip(cases, found, strict=True)),
+        n_both_empty=sum(not (made or score.has_lesion) for score, made in zip(cases, found, strict=True)),
+        agreement=agreement(*sizes) if "specificity" in names else None,
+    )
 
 
 def _mean(scores: Iterable[CaseScore]) -> MeanScores:

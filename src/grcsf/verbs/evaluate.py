@@ -9,10 +9,13 @@ from typing import Any
 from grcsf.config import Settings
 from grcsf.datasets.dataset import Dataset
 from grcsf.datasets.sources.registry import find_source, read_dataset
-from grcsf.errors import DatasetError
+from grcsf.errors import DatasetError, SettingsError
+from grcsf.evaluation.calibration_files import calibrate_folder, write_calibration
+from grcsf.evaluation.extras import ExtraRules
 from grcsf.evaluation.presets import resolve_preset
 from grcsf.evaluation.score import evaluate_folder
 from grcsf.evaluation.summary import Summary
+from grcsf.evaluation.surface import WhenMissed
 from grcsf.io.record import RunRecord
 from grcsf.io.volume import ImageRef
 
@@ -29,6 +32,8 @@ def evaluate(
     images: str | Path | Dataset | None = None,
     settings: Settings | None = None,
     spacing_mm: tuple[float, ...] | None = None,
+    probabilities: str | Path | None = None,
+    workers: int = 0,
     resume: bool = False,
     overwrite: bool = False,
 ) -> Summary:
@@ -43,6 +48,9 @@ def evaluate(
         images: folder of the images of the masks, or their data set, for the contrast of lesions; none: no contrast.
         settings: the ``evaluation`` settings are used.
         spacing_mm: pixel spacing of PNG masks; none: that of ``dataset.json``.
+        probabilities: folder of ``CASE_prob`` maps; their calibration goes into ``calibration.json`` and ``.csv``.
+        workers: processes that score cases side by side; 0: this one only. A script that asks for some needs the
+            usual ``if __name__ == "__main__"``.
         resume: replace scores that are there.
         overwrite: the same.
     """
@@ -50,16 +58,21 @@ def evaluate(
     truth, data = _references(reference)
     known, spacing = (data.labels, data.spacing_mm) if data else ({"background": 0, "lesion": 1}, None)
     arguments = (truth, Path(prediction), Path(output) if output else None, labels or known)
+    rules = resolve_preset(settings.evaluation.preset)
     keywords: dict[str, Any] = {
         "cases": cases,
         "resume": resume,
         "overwrite": overwrite,
         "spacing_mm": spacing_mm or spacing,
+        "images": _images(images),
+        "preset": rules,
+        "extra": _extra_rules(settings),
+        "workers": workers,
     }
-    rules = resolve_preset(settings.evaluation.preset)
-    keywords |= {"images": _images(images), "preset": rules}
     policy = settings.evaluation.when_empty
     if output is None:
+        if probabilities is not None:
+            raise SettingsError("probabilities: the calibration is written to files; give an output folder (-o)")
         return evaluate_folder(*arguments, policy, **keywords)
     from grcsf.io.files import ensure_new
 
@@ -67,7 +80,17 @@ def evaluate(
     dumped = {"evaluation": settings.evaluation.model_dump(mode="json")}
     with RunRecord(Path(output), verb="evaluate", settings=dumped, inputs=[], device="cpu") as record:
         record.add("lesion_preset", rules.to_dict())
-        return evaluate_folder(*arguments, policy, **{**keywords, "overwrite": True})
+        summary = evaluate_folder(*arguments, policy, **{**keywords, "overwrite": True})
+        if probabilities is not None:
+            names = sorted({score.case for score in summary.cases})
+            found = calibrate_folder(truth, Path(probabilities), names, spacing_mm or spacing)
+            write_calibration(Path(output), found)
+    return summary
+
+
+def _extra_rules(settings: Settings) -> ExtraRules:
+    chosen = settings.evaluation
+    return ExtraRules(tuple(chosen.metrics), chosen.nsd_tolerances_mm, WhenMissed(chosen.when_missed))
 
 
 def _references(reference: str | Path | Dataset) -> tuple[Path | dict[str, ImageRef], Dataset | None]:
