@@ -5,9 +5,11 @@ One YAML file or any number of ``a.b=value`` pairs change them; what was used is
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 import yaml
@@ -16,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from grcsf.errors import SettingsError
 
 __all__ = [
+    "WINDOWS_HU",
     "EvaluationSettings",
     "Frozen",
     "InferenceSettings",
@@ -27,6 +30,7 @@ __all__ = [
     "ResidualSettings",
     "Settings",
     "TrainingSettings",
+    "WindowName",
     "load_settings",
     "read_yaml",
 ]
@@ -35,6 +39,12 @@ ResidualKind = Literal["signed", "absolute", "cosine"]
 PeerName = Literal[
     "basic-unet", "attention-unet", "basic-unet-plus-plus", "dynunet", "segresnet", "swin-unetr", "unetr"
 ]
+
+WindowName = Literal["brain", "calcium", "lung", "soft-tissue"]
+WINDOWS_HU: Mapping[WindowName, tuple[float, float]] = MappingProxyType(
+    {"brain": (0.0, 80.0), "calcium": (-150.0, 650.0), "lung": (-1000.0, 400.0), "soft-tissue": (-160.0, 240.0)}
+)
+"""Named windows, lowest and highest HU. Source: brain, lung, soft-tissue as usual in reading rooms; calcium own."""
 
 
 class Frozen(BaseModel):
@@ -57,9 +67,30 @@ class PreprocessSettings(Frozen):
     normalisation: Literal["auto", "ct", "zscore", "none"] = Field(
         "auto", description="ct: clip to data-set percentiles and z-score; zscore: per image inside its foreground."
     )
+    window_hu: WindowName | tuple[float, float] | None = Field(
+        None, description="CT only: clip to these HU, by name or as two numbers; none: percentiles of the data set."
+    )
+    candidate_hu: float | None = Field(
+        None, description="CT only: a further channel, 1 where a voxel is at least this bright, HU; none: no channel."
+    )
     patch_size: tuple[int, ...] | None = Field(
         None, description="Training patch in voxels of the target grid; none: whole slices up to 256, volumes 64."
     )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> PreprocessSettings:
+        for name, window in (("window_hu", self.window_hu), ("candidate_hu", self.candidate_hu)):
+            if window is not None and self.normalisation not in {"auto", "ct"}:
+                raise ValueError(f"{name} is for CT; expected normalisation auto or ct, found {self.normalisation}")
+        if isinstance(self.window_hu, tuple) and not -math.inf < self.window_hu[0] < self.window_hu[1] < math.inf:
+            raise ValueError(f"window_hu {list(self.window_hu)}: expected a lowest HU and a higher one")
+        _refuse_endless("candidate_hu", self.candidate_hu)
+        return self
+
+
+def _refuse_endless(name: str, value: float | None) -> None:
+    if value is not None and not math.isfinite(value):
+        raise ValueError(f"{name} {value:g}: expected a finite number of HU")
 
 
 def _refuse_ratios(ratios: tuple[float, ...]) -> None:
@@ -254,6 +285,21 @@ class InferenceSettings(Frozen):
     mirroring: bool = Field(True, description="Average over mirrored copies along the in-plane axes.")
     threshold: float = Field(0.5, gt=0, lt=1, description="Probability above which a voxel is lesion.")
     min_lesion_mm: float = Field(0.0, ge=0, description="Remove components below this size (mm2 or mm3); 0: keep all.")
+    candidate_hu: float | None = Field(
+        None, description="CT only: keep mask voxels at least this bright on the scanner's grid, HU; none: keep all."
+    )
+    candidate_rule: Literal["voxels", "components"] | None = Field(
+        None,
+        description="With candidate_hu. voxels (none): those above the threshold of probability; components: connected "
+        "bright voxels as a whole, where their mean probability is above it.",
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> InferenceSettings:
+        if self.candidate_rule is not None and self.candidate_hu is None:
+            raise ValueError(f"candidate_rule {self.candidate_rule} needs candidate_hu, such as 130 for calcium")
+        _refuse_endless("candidate_hu", self.candidate_hu)
+        return self
 
 
 class EvaluationSettings(Frozen):

@@ -113,7 +113,7 @@ def paint_lungs(
     inside = chest.cavity_half_mm()
     middle = np.array([0.0, 0.0, dome_mm - 90.0])
     below = cavity * share_inside(ellipsoid_level(grid, middle, np.array([1.2 * inside[0], 1.2 * inside[1], 90.0])))
-    lungs = cavity * (1 - np.maximum(between, beside)) * (1 - below)
+    lungs: FloatArray = cavity * (1 - np.maximum(between, beside)) * (1 - below)
     paint(image, lungs, chest.lung_hu)
     paint(image, below * (1 - beside), _LIVER_HU)
     return lungs

@@ -69,7 +69,7 @@ class HeartPhantomSettings(Frozen):
     seed: int = Field(0, ge=0, description="Seed of all phantoms.")
     labels: Literal["lesion", "vessels"] = Field("lesion", description="One label, or one for each coronary artery.")
     lesion_free_fraction: float = Field(0.25, ge=0, le=1, description="Share of phantoms without coronary calcium.")
-    calcifications: int = Field(8, ge=1, le=40, description="Most in a phantom; each has 1 to this many.")
+    calcifications: int = Field(12, ge=1, le=40, description="Most in a phantom; each has 1 to this many.")
     volume_mm3: tuple[float, float] = Field((0.5, 300.0), description="Smallest and largest one, log-uniform.")
     calcium_hu: tuple[float, float] = Field((130.0, 1500.0), description="Least and most dense one, log-uniform.")
     aorta_fraction: float = Field(
@@ -212,7 +212,7 @@ def _draw_calcium(
     free = is_lesion_free(settings.lesion_free_fraction, index)
     number = int(rng.integers(1, settings.calcifications + 1))
     low, high = settings.volume_mm3
-    largest = log_uniform(rng, (low + (high - low) * 0.05, high))  # burdens differ between subjects
+    largest = log_uniform(rng, (low + (high - low) * 0.1, high))  # burdens differ between subjects
     coronary = draw_calcifications(
         rng,
         heart,
