@@ -39,7 +39,6 @@ _BRAIN = (
 """What the demo changes in the default settings: slices, a small network, minutes instead of hours."""
 _CT = (
     "preprocess.dimensions=2d",
-    "preprocess.patch_size=[128, 128]",
     "mae.steps=600",
     "mae.minutes=1.0",
     "mae.batch_size=8",
@@ -55,6 +54,8 @@ _CT = (
 )
 _HEART = (
     *_CT,
+    "preprocess.patch_size=[128, 128]",
+    "mae.window=[160, 176]",
     "preprocess.context=1",
     "preprocess.window_hu=calcium",
     "preprocess.candidate_hu=130",
@@ -62,7 +63,12 @@ _HEART = (
     "inference.candidate_rule=components",
     "evaluation.preset=orcascore",
 )
-_LUNG = (*_CT, "preprocess.spacing_mm=[1.5, 1.5]", "preprocess.window_hu=lung")
+_LUNG = (
+    *_CT,
+    "preprocess.patch_size=[128, 160]",
+    "mae.window=[152, 224]",
+    "preprocess.window_hu=lung",
+)
 
 
 @dataclass(frozen=True)
