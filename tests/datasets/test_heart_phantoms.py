@@ -201,6 +201,9 @@ def test_what_is_marked_is_bright_connected_and_at_the_calcium():
     assert np.argwhere(mask).tolist() == [[2, 4, 1], [3, 4, 1], [4, 4, 1], [5, 4, 1]]
     assert set(by_vessel[mask]) == {VESSELS["LCX"]}
     assert counts == [4, 0]
+    assert label_calcium(image, [share], ["LCX"], smallest=4)[2] == [4]
+    mask, by_vessel, counts = label_calcium(image, [share], ["LCX"], smallest=5)  # a reader takes it for noise
+    assert (mask.any(), by_vessel.any(), counts) == (False, False, [0])
 
 
 def test_masks_agree_with_the_scan(phantoms):
@@ -209,6 +212,8 @@ def test_masks_agree_with_the_scan(phantoms):
         assert mask.any()
         assert phantom.image[mask].min() >= CANDIDATE_HU
         assert np.array_equal(mask, phantom.vessels > 0)
+        pieces, _ = ndi.label(mask)
+        assert np.bincount(pieces[mask])[1:].min() >= 2  # single voxels are not marked
         numbers, _ = ndi.label(phantom.image >= CANDIDATE_HU)
         touched = np.isin(numbers, np.unique(numbers[mask]))
         assert mask.sum() >= 0.97 * touched.sum()  # candidates are calcium as a whole or not at all
@@ -269,6 +274,7 @@ def test_a_lower_dose_is_noisier():
         {"field_mm": (176.0, 160.0, 3.0)},
         {"field_mm": (9000.0, 160.0, 114.0)},
         {"labels": "arteries"},
+        {"smallest_voxels": 0},
         {"subjects": 0},
         {"calcification": 3},
     ],

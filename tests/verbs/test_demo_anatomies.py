@@ -43,7 +43,7 @@ def test_the_heart_keeps_to_what_is_bright_and_the_brain_does_not() -> None:
     assert (heart.preprocess.candidate_hu, heart.inference.candidate_hu) == (130, 130)
     assert demo_settings().inference.candidate_hu is None
     calcium = load_settings(ROOT / "configs" / "calcium.yaml")
-    assert calcium.inference == heart.inference.model_copy(update={"mirroring": True})
+    assert calcium.inference == heart.inference.model_copy(update={"mirroring": True, "min_lesion_mm": 3.0})
 
 
 @pytest.mark.parametrize(

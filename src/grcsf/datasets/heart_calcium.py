@@ -130,7 +130,7 @@ def calcium_share(grid: CtGrid, spot: Calcification) -> tuple[tuple[slice, slice
 
 
 def label_calcium(
-    image: AnyArray, shares: Sequence[FloatArray], vessels: Sequence[str]
+    image: AnyArray, shares: Sequence[FloatArray], vessels: Sequence[str], smallest: int = 1
 ) -> tuple[BoolArray, LabelArray, list[int]]:
     """What an annotator marks: the connected bright voxels (faces touch) at each coronary calcification.
 
@@ -138,10 +138,11 @@ def label_calcium(
         image: HU as scanned.
         shares: of the calcium of each calcification, blurred as the image is, (x, y, z).
         vessels: artery of each.
+        smallest: connected voxels of which a reader takes notice; fewer may be noise and are not marked.
 
     Returns:
-        The mask, the same by artery (`VESSELS`), and how many voxels each calcification has in it: 0 where none of its
-        voxels reaches `CANDIDATE_HU`. Voxels further than two voxels from any calcium are never marked.
+        The mask, the same by artery (`VESSELS`), and how many voxels each calcification has in it: 0 where too few of
+        its voxels reach `CANDIDATE_HU`. Voxels further than two voxels from any calcium are never marked.
     """
     bright = image >= CANDIDATE_HU
     by_vessel = np.zeros(image.shape, np.uint8)
@@ -150,12 +151,20 @@ def label_calcium(
     for share, vessel in zip(shares, vessels, strict=True):
         seen = share > _SEEN
         near = bright & ndi.binary_dilation(seen, iterations=2)
-        marked = ndi.binary_propagation(seen & bright, mask=near)
+        marked = _without_specks(ndi.binary_propagation(seen & bright, mask=near), smallest)
         stronger = marked & (share >= strongest)
         by_vessel[stronger] = VESSELS[vessel]
         strongest = np.maximum(strongest, share)
         counts.append(int(marked.sum()))
     return by_vessel > 0, by_vessel, counts
+
+
+def _without_specks(mask: BoolArray, smallest: int) -> BoolArray:
+    numbers, count = ndi.label(mask)
+    large = np.bincount(numbers.ravel(), minlength=count + 1) >= smallest
+    large[0] = False
+    kept: BoolArray = large[numbers]
+    return kept
 
 
 def _apart(one: Calcification, other: Calcification) -> bool:

@@ -72,8 +72,9 @@ class HeartPhantomSettings(Frozen):
     calcifications: int = Field(12, ge=1, le=40, description="Most in a phantom; each has 1 to this many.")
     volume_mm3: tuple[float, float] = Field((0.5, 300.0), description="Smallest and largest one, log-uniform.")
     calcium_hu: tuple[float, float] = Field((130.0, 1500.0), description="Least and most dense one, log-uniform.")
+    smallest_voxels: int = Field(2, ge=1, le=100, description="Fewer connected voxels are not marked: maybe noise.")
     aorta_fraction: float = Field(
-        0.4, ge=0, le=1, description="Share of phantoms with calcium in the aorta, no lesion."
+        0.6, ge=0, le=1, description="Share of phantoms with calcium in the aorta, no lesion."
     )
     dose: tuple[float, float] = Field((0.6, 1.6), description="Lowest and highest dose; 1 has noise of `noise_hu`.")
     noise_hu: float = Field(17.0, ge=0, le=200, description="Standard deviation of the noise at dose 1, HU.")
@@ -111,7 +112,8 @@ class HeartPhantom:
         tissue: share of lung, bone, great vessels and heart with its fat by name, (x, y, z).
         affine_ras: (4, 4) voxel -> mm, RAS+.
         calcifications: coronary ones; what was drawn, seen or not.
-        voxels: how many voxels of the label each of them has; 0 where partial volume keeps it below 130 HU.
+        voxels: how many voxels of the label each of them has; 0 where partial volume keeps it below 130 HU or
+            leaves too little of it.
         heart: its arteries.
     """
 
@@ -156,7 +158,7 @@ def make_heart_phantom(settings: HeartPhantomSettings, index: int) -> HeartPhant
     add_noise(rng, image, settings.noise_hu / float(np.sqrt(log_uniform(rng, settings.dose))))
     scan = to_hu(image)
     blurred = [blur(share, grid, sigma_mm) for share in seen[: len(coronary)]]
-    mask, vessels, voxels = label_calcium(scan, blurred, [spot.vessel for spot in coronary])
+    mask, vessels, voxels = label_calcium(scan, blurred, [spot.vessel for spot in coronary], settings.smallest_voxels)
     arteries = np.zeros(grid.shape, np.uint8)
     for name, share in shares.items():
         arteries[share >= 0.5] = VESSELS[name]

@@ -58,15 +58,16 @@ _CT = (
 """Few voxels are lesion, so Dice is taken over the batch, beside plain cross-entropy (focal without focus)."""
 _HEART = (
     *_CT,
-    "preprocess.patch_size=[128, 128]",
-    "mae.window=[160, 176]",
+    "preprocess.patch_size=[160, 176]",
     "preprocess.context=1",
     "preprocess.window_hu=calcium",
     "preprocess.candidate_hu=130",
     "inference.candidate_hu=130",
     "inference.candidate_rule=components",
+    "inference.min_lesion_mm=4.0",
     "evaluation.preset=orcascore",
 )
+"""Whole slices: a window around an artery would seldom show the aorta, whose calcium is to be left out."""
 _LUNG = (
     *_CT,
     "preprocess.patch_size=[128, 160]",
