@@ -15,7 +15,7 @@ LAYERS = (
     *("io", "datasets", "preprocess", "fitting", "mae", "residual", "nets", "training", "inference"),
     *("evaluation", "report", "verbs", "benchmark", "cli"),
 )
-EVERYONE = {"config", "errors", "arrays"}
+EVERYONE = {"config", "config_parts", "errors", "arrays"}
 TOP = {path.stem for path in (SOURCE / "grcsf").glob("cli*.py")} | {"__main__", "__init__"}
 FILES = sorted((SOURCE / "grcsf").rglob("*.py"))
 IDS = [path.relative_to(SOURCE / "grcsf").as_posix() for path in FILES]

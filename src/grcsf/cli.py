@@ -59,6 +59,7 @@ app = typer.Typer(
 @app.command()
 def demo(
     output: OutOption = Path("grcsf-demo"),
+    anatomy: Annotated[str, typer.Option(help="brain (MRI), heart (calcium, CT) or lung (nodules, CT).")] = "brain",
     subjects: Annotated[int, typer.Option(help="Training phantoms.")] = 20,
     held_out: Annotated[int, typer.Option(help="Held-out phantoms.")] = 6,
     contrast: Annotated[str, typer.Option(help="flair (bright lesions) or t1 (dark ones).")] = "flair",
@@ -75,9 +76,10 @@ def demo(
     from grcsf.verbs.demo import demo as call
     from grcsf.verbs.demo import demo_settings
 
-    settings = demo_settings(config, [*(set_ or []), *flag_pairs(seed, workers)])
+    settings = demo_settings(config, [*(set_ or []), *flag_pairs(seed, workers)], anatomy)
     result = call(
         output,
+        anatomy=anatomy,
         subjects=subjects,
         held_out=held_out,
         contrast=contrast,

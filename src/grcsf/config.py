@@ -5,17 +5,29 @@ One YAML file or any number of ``a.b=value`` pairs change them; what was used is
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from grcsf.config_parts import (
+    WINDOWS_HU,
+    Frozen,
+    WindowName,
+    explain,
+    parse_value,
+    read_yaml,
+    refuse_below_one,
+    refuse_endless,
+    refuse_ratios,
+    refuse_remainder,
+    refuse_window,
+)
 from grcsf.errors import SettingsError
 
 __all__ = [
+    "WINDOWS_HU",
     "EvaluationSettings",
     "Frozen",
     "InferenceSettings",
@@ -27,6 +39,7 @@ __all__ = [
     "ResidualSettings",
     "Settings",
     "TrainingSettings",
+    "WindowName",
     "load_settings",
     "read_yaml",
 ]
@@ -35,12 +48,6 @@ ResidualKind = Literal["signed", "absolute", "cosine"]
 PeerName = Literal[
     "basic-unet", "attention-unet", "basic-unet-plus-plus", "dynunet", "segresnet", "swin-unetr", "unetr"
 ]
-
-
-class Frozen(BaseModel):
-    """A settings model: immutable, unknown keys forbidden."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class PreprocessSettings(Frozen):
@@ -57,28 +64,24 @@ class PreprocessSettings(Frozen):
     normalisation: Literal["auto", "ct", "zscore", "none"] = Field(
         "auto", description="ct: clip to data-set percentiles and z-score; zscore: per image inside its foreground."
     )
+    window_hu: WindowName | tuple[float, float] | None = Field(
+        None, description="CT only: clip to these HU, by name or as two numbers; none: percentiles of the data set."
+    )
+    candidate_hu: float | None = Field(
+        None, description="CT only: a further channel, 1 where a voxel is at least this bright, HU; none: no channel."
+    )
     patch_size: tuple[int, ...] | None = Field(
         None, description="Training patch in voxels of the target grid; none: whole slices up to 256, volumes 64."
     )
 
-
-def _refuse_ratios(ratios: tuple[float, ...]) -> None:
-    if not ratios:
-        raise ValueError("ratios: expected at least one mask ratio, such as 0.5")
-    for ratio in ratios:
-        parts = 1.0 / (1.0 - ratio) if 0.0 < ratio < 1.0 else 0.0
-        if parts < 1.5 or abs(parts - round(parts)) > 1e-6:
-            raise ValueError(f"mask ratio {ratio} must be 1 - 1/k for a whole k >= 2 (0.5, 0.75, 0.8, ...)")
-
-
-def _refuse_remainder(width_name: str, width: int, heads_name: str, heads: int) -> None:
-    if width % heads:
-        raise ValueError(f"{width_name} {width} must be a multiple of {heads_name} {heads}")
-
-
-def _refuse_below_one(name: str, values: tuple[int, ...]) -> None:
-    if any(value < 1 for value in values):
-        raise ValueError(f"{name} {list(values)}: expected numbers above 0")
+    @model_validator(mode="after")
+    def _fits_together(self) -> PreprocessSettings:
+        for name, window in (("window_hu", self.window_hu), ("candidate_hu", self.candidate_hu)):
+            if window is not None and self.normalisation not in {"auto", "ct"}:
+                raise ValueError(f"{name} is for CT; expected normalisation auto or ct, found {self.normalisation}")
+        refuse_window("window_hu", self.window_hu)
+        refuse_endless("candidate_hu", self.candidate_hu)
+        return self
 
 
 class MaeSettings(Frozen):
@@ -103,10 +106,10 @@ class MaeSettings(Frozen):
 
     @model_validator(mode="after")
     def _fits_together(self) -> MaeSettings:
-        _refuse_ratios(self.ratios)
+        refuse_ratios(self.ratios)
         for name in ("dim", "decoder_dim"):
-            _refuse_remainder(name, getattr(self, name), "heads", self.heads)
-        _refuse_below_one("window", self.window or ())
+            refuse_remainder(name, getattr(self, name), "heads", self.heads)
+        refuse_below_one("window", self.window or ())
         return self
 
 
@@ -130,7 +133,7 @@ class ResidualSettings(Frozen):
     @model_validator(mode="after")
     def _fits_together(self) -> ResidualSettings:
         if self.ratios is not None:
-            _refuse_ratios(self.ratios)
+            refuse_ratios(self.ratios)
         return self
 
 
@@ -175,7 +178,7 @@ class NetworkSettings(Frozen):
 
     @model_validator(mode="after")
     def _fits_together(self) -> NetworkSettings:
-        _refuse_below_one("features", self.features)
+        refuse_below_one("features", self.features)
         if self.is_peer:
             _refuse_peer_misfit(self)
             return self
@@ -186,7 +189,7 @@ class NetworkSettings(Frozen):
         wrong = [level for level in self.rcu_levels if not 0 <= level < len(self.features) - 1]
         if wrong:
             raise ValueError(f"rcu_levels {wrong}: decoder levels go from 0 to {len(self.features) - 2}")
-        _refuse_remainder("rcu_dim", self.rcu_dim, "rcu_heads", self.rcu_heads)
+        refuse_remainder("rcu_dim", self.rcu_dim, "rcu_heads", self.rcu_heads)
         return self
 
 
@@ -256,6 +259,21 @@ class InferenceSettings(Frozen):
     mirroring: bool = Field(True, description="Average over mirrored copies along the in-plane axes.")
     threshold: float = Field(0.5, gt=0, lt=1, description="Probability above which a voxel is lesion.")
     min_lesion_mm: float = Field(0.0, ge=0, description="Remove components below this size (mm2 or mm3); 0: keep all.")
+    candidate_hu: float | None = Field(
+        None, description="CT only: keep mask voxels at least this bright on the scanner's grid, HU; none: keep all."
+    )
+    candidate_rule: Literal["voxels", "components"] | None = Field(
+        None,
+        description="With candidate_hu. voxels (none): those above the threshold of probability; components: connected "
+        "bright voxels as a whole, where their mean probability is above it.",
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> InferenceSettings:
+        if self.candidate_rule is not None and self.candidate_hu is None:
+            raise ValueError(f"candidate_rule {self.candidate_rule} needs candidate_hu, such as 130 for calcium")
+        refuse_endless("candidate_hu", self.candidate_hu)
+        return self
 
 
 class EvaluationSettings(Frozen):
@@ -310,57 +328,14 @@ def load_settings(path: Path | None = None, overrides: Iterable[str] = (), base:
         key, separator, text = pair.partition("=")
         if not separator:
             raise SettingsError(f"--set {pair}: expected KEY=VALUE, for example --set training.steps=500")
-        value: Any = _parse_value(key, text)
+        value: Any = parse_value(key, text)
         for part in reversed(key.strip().split(".")):
             value = {part: value}
         _merge(tree, value, f"--set {pair}")
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
-        raise SettingsError(_explain(error)) from None
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2 truth values: ``true`` and ``false`` only, so that ``off`` stays the word that options use."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-
-
-def _load_yaml(text: str) -> Any:
-    return yaml.load(text, Loader=_Loader)  # a SafeLoader
-
-
-def _parse_value(key: str, text: str) -> Any:
-    try:
-        return _load_yaml(text)
-    except yaml.YAMLError:
-        raise SettingsError(f"--set {key}: {text!r} is not a YAML value") from None
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file, ``off`` and ``on`` read as words; empty for an empty file.
-
-    Raises:
-        SettingsError: a file that cannot be read, is no YAML, or holds something else.
-    """
-    try:
-        tree = _load_yaml(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict):
-        raise SettingsError(f"{path}: expected a mapping of settings, found a {type(tree).__name__}")
-    return tree
+        raise SettingsError(explain(error)) from None
 
 
 def _merge(into: dict[str, Any], update: dict[str, Any], source: str, prefix: str = "") -> None:
@@ -388,14 +363,3 @@ def _model_at(prefix: str) -> type[BaseModel] | None:
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
             return None
     return model  # type: ignore[no-any-return]
-
-
-def _explain(error: ValidationError) -> str:
-    lines = []
-    for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"]) or "settings"
-        if item["type"] == "value_error":  # a check of this file, which names the value itself
-            lines.append(f"{where}: {item['ctx']['error']}")
-        else:
-            lines.append(f"{where}: {item['msg']} (found {item.get('input')!r})")
-    return "; ".join(lines)

@@ -6,7 +6,6 @@ hyperintensities, shading and noise. A subject depends on the seed and its numbe
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from grcsf.arrays import FloatArray, LabelArray
 from grcsf.config import Frozen
 from grcsf.datasets.dataset import Dataset
 from grcsf.datasets.nnunet_raw import read_dataset, write_dataset_json
+from grcsf.datasets.phantom_draws import check_range, is_lesion_free, log_uniform
 from grcsf.datasets.phantom_intensity import CONTRASTS, ContrastName, make_image
 from grcsf.datasets.phantom_lesions import draw_hyperintensities, draw_lesions
 from grcsf.datasets.phantom_templates import load_templates
@@ -54,9 +54,7 @@ class PhantomSettings(Frozen):
     @field_validator("lesion_ml", "hyperintensity_ml", "noise")
     @classmethod
     def _in_order(cls, pair: tuple[float, float]) -> tuple[float, float]:
-        if not 0 < pair[0] <= pair[1]:
-            raise ValueError(f"{pair}: expected a lowest value above 0 and a highest one not below it")
-        return pair
+        return check_range(pair)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,10 +90,10 @@ def make_phantom(settings: PhantomSettings, index: int) -> Phantom:
     rng = np.random.default_rng([settings.seed, index])
     templates = load_templates(settings.spacing_mm)
     tissue = make_tissue(rng, templates)
-    number = 0 if _is_lesion_free(settings, index) else int(rng.integers(1, settings.lesions + 1))
-    masks = draw_lesions(rng, tissue, [_log_uniform(rng, settings.lesion_ml) for _ in range(number)])
+    number = 0 if is_lesion_free(settings.lesion_free_fraction, index) else int(rng.integers(1, settings.lesions + 1))
+    masks = draw_lesions(rng, tissue, [log_uniform(rng, settings.lesion_ml) for _ in range(number)])
     strengths = [_strength(rng, settings.low_contrast_fraction) for _ in masks]
-    bright = draw_hyperintensities(rng, tissue, _log_uniform(rng, settings.hyperintensity_ml))
+    bright = draw_hyperintensities(rng, tissue, log_uniform(rng, settings.hyperintensity_ml))
     label = np.zeros(tissue.brain.shape, np.uint8)
     for mask in masks:
         label[mask] = 1
@@ -160,15 +158,6 @@ def _remove_phantoms(folder: Path) -> None:
     (folder / "dataset.json").unlink(missing_ok=True)
     for path in folder.glob(f"*T[rs]/phantom-*{_ENDING}"):
         path.unlink()
-
-
-def _is_lesion_free(settings: PhantomSettings, index: int) -> bool:
-    share = settings.lesion_free_fraction
-    return math.floor((index + 1) * share + 1e-9) > math.floor(index * share + 1e-9)
-
-
-def _log_uniform(rng: np.random.Generator, limits: tuple[float, float]) -> float:
-    return float(np.exp(rng.uniform(np.log(limits[0]), np.log(limits[1]))))
 
 
 def _strength(rng: np.random.Generator, low_contrast_fraction: float) -> float:

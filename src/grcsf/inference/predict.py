@@ -15,7 +15,8 @@ from scipy import ndimage
 from grcsf.arrays import FloatArray, LabelArray
 from grcsf.config import InferenceSettings
 from grcsf.datasets.dataset import Case
-from grcsf.errors import GrcsfError, ModelError
+from grcsf.errors import GrcsfError, ModelError, SettingsError
+from grcsf.inference.candidates import candidate_probabilities
 from grcsf.inference.windows import case_probabilities
 from grcsf.io.progress import track
 from grcsf.io.volume import Volume, ending_of, path_of, read_volume, write_like
@@ -90,6 +91,7 @@ class Predictor:
 
     Raises:
         ModelError: no model, or models for different labels or channels.
+        SettingsError: ``inference.candidate_hu`` without a CT channel.
     """
 
     def __init__(self, models: Sequence[LesionModel], settings: InferenceSettings, device: str = "cpu") -> None:
@@ -97,9 +99,15 @@ class Predictor:
             raise ModelError("no model given; expected at least one model folder (-m)")
         first = models[0].plan
         for model in models[1:]:
-            same = [channel.name for channel in model.plan.channels] == [channel.name for channel in first.channels]
-            if model.plan.labels != first.labels or not same:
+            names = [[channel.name for channel in plan.file_channels] for plan in (model.plan, first)]
+            if model.plan.labels != first.labels or names[0] != names[1]:
                 raise ModelError("the models were trained for different labels or channels; predict with one at a time")
+        if settings.candidate_hu is not None and first.ct_channel is None:
+            trained = [channel.name for channel in first.file_channels]
+            raise SettingsError(
+                f"inference.candidate_hu={settings.candidate_hu:g}: trained on {trained}, none of them CT in HU; "
+                "leave candidate_hu out"
+            )
         self.models, self.settings, self.device = list(models), settings, device
         self.values = sorted(value for value in first.labels.values() if value)
         for model in self.models:
@@ -108,7 +116,7 @@ class Predictor:
     @property
     def channels(self) -> int:
         """Images per case."""
-        return len(self.models[0].plan.channels)
+        return len(self.models[0].plan.file_channels)
 
     @property
     def shuffled_seed(self) -> int | None:
@@ -149,10 +157,23 @@ class Predictor:
         probabilities = (total / len(self.models)).astype(np.float32)
         voxel = float(np.prod(volumes[0].geometry.spacing_mm))
         mask = mask_from_probabilities(
-            probabilities, self.values, self.settings.threshold, self.settings.min_lesion_mm, voxel
+            self._deciding(probabilities, volumes),
+            self.values,
+            self.settings.threshold,
+            self.settings.min_lesion_mm,
+            voxel,
         )
         residuals = {name: np.stack(parts).mean(axis=0) for name, parts in maps.items()}
         return Prediction(mask, probabilities, residuals)
+
+    def _deciding(self, probabilities: FloatArray, volumes: list[Volume]) -> FloatArray:
+        """Probabilities that the mask is made from: those of bright voxels alone where the settings say so."""
+        limit, channel = self.settings.candidate_hu, self.models[0].plan.ct_channel
+        if limit is None or channel is None:
+            return probabilities
+        return candidate_probabilities(
+            probabilities, volumes[channel].array, limit, self.settings.candidate_rule or "voxels"
+        )
 
     def _residual(self, model: LesionModel, image: FloatArray, other: list[Volume] | None) -> FloatArray | None:
         if model.mae is None or not model.network.uses_residual:

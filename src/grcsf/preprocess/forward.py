@@ -27,7 +27,7 @@ def preprocess_case(volumes: Sequence[Volume], plan: Plan) -> tuple[FloatArray, 
     """Orient, transpose, crop to the content, normalise and resample the channels of one case.
 
     Args:
-        volumes: one for each channel of the plan, in its order, all on one grid.
+        volumes: one for each channel of the plan that is read from files, in its order, all on one grid.
         plan: of the data set.
 
     Returns:
@@ -50,9 +50,10 @@ def preprocess_case(volumes: Sequence[Volume], plan: Plan) -> tuple[FloatArray, 
     spacing = oriented[plan.axis_order[0]], oriented[plan.axis_order[1]], oriented[plan.axis_order[2]]
     cropped = foreground.shape[0], foreground.shape[1], foreground.shape[2]
     shape = resampled_shape(cropped, spacing, plan.spacing_mm)
-    image = np.empty((len(arrays), *shape), np.float32)
+    image = np.empty((len(plan.channels), *shape), np.float32)
     for index, channel in enumerate(plan.channels):
-        normalised = normalise_channel(arrays[index][box], foreground, channel, case)
+        source = index if index < len(arrays) else plan.ct_channel or 0
+        normalised = normalise_channel(arrays[source][box], foreground, channel, case)
         image[index] = resample_image(normalised, shape, spacing)
     resampled = resample_mask(foreground, shape)
     way = CaseGeometry(
@@ -95,7 +96,7 @@ def preprocess_label(volume: Volume, plan: Plan, case_geometry: CaseGeometry) ->
 
 
 def _check_channels(volumes: Sequence[Volume], plan: Plan) -> str:
-    expected = [channel.name for channel in plan.channels]
+    expected = [channel.name for channel in plan.file_channels]
     if len(volumes) != len(expected):
         raise ImageError(f"{len(volumes)} images given, but the plan has {len(expected)} channels: {expected}")
     case = stem_of(volumes[0].path)

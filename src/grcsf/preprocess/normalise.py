@@ -12,7 +12,7 @@ from grcsf.errors import ImageError
 
 __all__ = ["LOWEST_ZSCORE", "ChannelPlan", "Scheme", "normalise_channel"]
 
-Scheme = Literal["ct", "zscore", "none"]
+Scheme = Literal["ct", "zscore", "none", "candidates"]
 
 LOWEST_ZSCORE = -5.0
 
@@ -23,8 +23,9 @@ class ChannelPlan(Frozen):
     Attributes:
         name: as in ``dataset.json``.
         scheme: "ct": clip, then subtract the data set's mean and divide by its standard deviation; "zscore": mean and
-            standard deviation inside the image's own foreground, applied to every voxel, then clip; "none": as it is.
-        clip_low: lowest value kept; grey values for "ct", standard deviations for "zscore".
+            standard deviation inside the image's own foreground, applied to every voxel, then clip; "none": as it is;
+            "candidates": made from the first "ct" channel, 1 where it is at least ``clip_low``, else 0.
+        clip_low: lowest value kept; grey values for "ct", standard deviations for "zscore"; HU for "candidates".
         clip_high: highest value kept, likewise; none keeps all.
         mean: of the data set, "ct" only.
         std: of the data set, "ct" only.
@@ -60,6 +61,8 @@ def normalise_channel(image: FloatArray, foreground: BoolArray, plan: ChannelPla
     """
     if plan.scheme == "none":
         return image.astype(np.float32)
+    if plan.scheme == "candidates":
+        return (image >= _limit(plan)).astype(np.float32)
     if plan.scheme == "ct":
         return _clip_and_scale(image, plan)
     mean, std = _mean_and_std(image[foreground])
@@ -72,6 +75,12 @@ def normalise_channel(image: FloatArray, foreground: BoolArray, plan: ChannelPla
         )
     scaled = (image.astype(np.float32) - np.float32(mean)) / np.float32(std)
     return np.clip(scaled, plan.clip_low, plan.clip_high) if plan.clip_low is not None else scaled
+
+
+def _limit(plan: ChannelPlan) -> float:
+    if plan.clip_low is None:
+        raise ValueError(f"channel {plan.name}: scheme candidates needs clip_low")
+    return plan.clip_low
 
 
 def _clip_and_scale(image: FloatArray, plan: ChannelPlan) -> FloatArray:

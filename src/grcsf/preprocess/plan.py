@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from grcsf.config import Frozen, PreprocessSettings
+from grcsf.config import WINDOWS_HU, Frozen, PreprocessSettings
 from grcsf.datasets.dataset import Dataset
 from grcsf.errors import DatasetError, ModelError, SettingsError
 from grcsf.io.files import read_json
@@ -36,7 +36,7 @@ class Plan(Frozen):
         axis_order: transposition after orienting to (R, A, S): the slice axis first; identity for native 2-D.
         spacing_mm: (D, H, W) of the preprocessed grid; none keeps that axis as it is in each file.
         patch_size: training patch in voxels, `spatial_dims` numbers.
-        channels: name and normalisation of each.
+        channels: name and normalisation of each channel of the array; those of the files first.
         labels: name to value, background included.
         crop: to the box around the content.
         file_ending: of the images of the data set.
@@ -52,6 +52,16 @@ class Plan(Frozen):
     labels: dict[str, int]
     crop: bool
     file_ending: str
+
+    @property
+    def file_channels(self) -> tuple[ChannelPlan, ...]:
+        """The channels that are read from files, without those made from them."""
+        return tuple(channel for channel in self.channels if channel.scheme != "candidates")
+
+    @property
+    def ct_channel(self) -> int | None:
+        """Which file holds Hounsfield units: the first of several; none if there is none."""
+        return next((i for i, channel in enumerate(self.file_channels) if channel.scheme == "ct"), None)
 
     @property
     def mirror_axes(self) -> tuple[int, ...]:
@@ -102,7 +112,7 @@ def make_plan(fingerprint: Fingerprint, settings: PreprocessSettings, dataset: D
         axis_order=order,
         spacing_mm=spacing,
         patch_size=_patch_size(settings, fingerprint, dims, order, spacing),
-        channels=tuple(_plan_channel(channel, settings) for channel in fingerprint.channels),
+        channels=_plan_channels(fingerprint, settings),
         labels=dict(dataset.labels),
         crop=settings.crop,
         file_ending=dataset.file_ending,
@@ -174,6 +184,21 @@ def _patch_size(
     return tuple(min(largest, _MULTIPLE * int(np.ceil(size / _MULTIPLE))) for size in median)
 
 
+def _plan_channels(fingerprint: Fingerprint, settings: PreprocessSettings) -> tuple[ChannelPlan, ...]:
+    channels = tuple(_plan_channel(channel, settings) for channel in fingerprint.channels)
+    for name in ("window_hu", "candidate_hu"):
+        if getattr(settings, name) is not None and all(channel.scheme != "ct" for channel in channels):
+            names = [channel.name for channel in channels]
+            raise SettingsError(
+                f"preprocess.{name}: {fingerprint.dataset} has no CT channel but {names}; name it CT in dataset.json, "
+                "or set preprocess.normalisation=ct"
+            )
+    if settings.candidate_hu is None:
+        return channels
+    name = f"CT >= {settings.candidate_hu:g} HU"
+    return (*channels, ChannelPlan(name=name, scheme="candidates", clip_low=settings.candidate_hu))
+
+
 def _plan_channel(channel: ChannelIntensities, settings: PreprocessSettings) -> ChannelPlan:
     scheme: Scheme = "zscore"
     if settings.normalisation != "auto":
@@ -184,24 +209,32 @@ def _plan_channel(channel: ChannelIntensities, settings: PreprocessSettings) -> 
         return ChannelPlan(name=channel.name, scheme="none")
     if scheme == "zscore":
         return ChannelPlan(name=channel.name, scheme="zscore", clip_low=LOWEST_ZSCORE)
-    return _plan_ct(channel)
+    return _plan_ct(channel, settings)
 
 
-def _plan_ct(channel: ChannelIntensities) -> ChannelPlan:
-    """Clip to the 0.5 and 99.5 percentile of the lesions (nnU-Net's window), widened to the middle half of the content.
+def _plan_ct(channel: ChannelIntensities, settings: PreprocessSettings) -> ChannelPlan:
+    """Clip to the window of the settings, or else to the 0.5 and 99.5 percentile of the lesions.
 
+    Those percentiles (nnU-Net's window) are widened to the middle half of the content.
     The widening is ours: a lesion that is brighter than all other tissue, such as calcium, would otherwise blank out
     everything around it. Mean and standard deviation are those of the content inside the window.
     """
     content = np.array(channel.content)
-    window = content
-    if channel.lesion is not None and channel.lesion_voxels >= _LESION_VOXELS:
-        window = np.array(channel.lesion)
-    low = min(float(window[1]), float(content[50]))
-    high = max(float(window[-2]), float(content[-51]))
+    if settings.window_hu is None:
+        window = content
+        if channel.lesion is not None and channel.lesion_voxels >= _LESION_VOXELS:
+            window = np.array(channel.lesion)
+        low = min(float(window[1]), float(content[50]))
+        high = max(float(window[-2]), float(content[-51]))
+    else:
+        wanted = settings.window_hu
+        low, high = WINDOWS_HU[wanted] if isinstance(wanted, str) else wanted
     inside = np.clip(content, low, high)
     if not inside.std() > 0:
-        raise DatasetError(f"channel {channel.name}: every voxel is {low:g}; expected Hounsfield units with contrast")
+        raise DatasetError(
+            f"channel {channel.name}: every voxel is {inside[0]:g} after clipping to {low:g}...{high:g}; "
+            "expected Hounsfield units with contrast"
+        )
     return ChannelPlan(
         name=channel.name, scheme="ct", clip_low=low, clip_high=high, mean=float(inside.mean()), std=float(inside.std())
     )

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from pydantic import ValidationError
 
 from grcsf.config import Settings, load_settings
+from grcsf.datasets.dataset import Dataset
+from grcsf.datasets.heart_phantoms import HeartPhantomSettings, write_heart_phantoms
+from grcsf.datasets.lung_phantoms import LungPhantomSettings, write_lung_phantoms
 from grcsf.datasets.phantoms import PhantomSettings, write_phantoms
 from grcsf.errors import OutputError, SettingsError
 from grcsf.evaluation.summary import Summary
@@ -19,7 +25,7 @@ __all__ = ["DemoResult", "demo", "demo_settings"]
 
 DATASET = "Dataset900_BrainPhantoms"
 
-_DEMO = (
+_BRAIN = (
     "preprocess.dimensions=2d",
     "preprocess.spacing_mm=[2, 2]",
     "mae.steps=1200",
@@ -31,6 +37,63 @@ _DEMO = (
     "training.steps_per_epoch=50",
 )
 """What the demo changes in the default settings: slices, a small network, minutes instead of hours."""
+_CT = (
+    "preprocess.dimensions=2d",
+    "mae.steps=600",
+    "mae.minutes=1.0",
+    "mae.batch_size=8",
+    "residual.ratios=[0.75]",
+    "network.features=[8, 16, 32, 64, 96]",
+    "training.steps=1000",
+    "training.minutes=3.5",
+    "training.batch_size=8",
+    "training.learning_rate=0.01",
+    "training.dice=batch",
+    "training.focal_gamma=0",
+    "training.lesion_fraction=0.75",
+    "training.augmentation=light",
+    "training.steps_per_epoch=50",
+    "inference.mirroring=false",
+)
+"""Few voxels are lesion, so Dice is taken over the batch, beside plain cross-entropy (focal without focus)."""
+_HEART = (
+    *_CT,
+    "preprocess.patch_size=[160, 176]",
+    "preprocess.context=1",
+    "preprocess.window_hu=calcium",
+    "preprocess.candidate_hu=130",
+    "inference.candidate_hu=130",
+    "inference.candidate_rule=components",
+    "inference.min_lesion_mm=4.0",
+    "evaluation.preset=orcascore",
+)
+"""Whole slices: a window around an artery would seldom show the aorta, whose calcium is to be left out."""
+_LUNG = (
+    *_CT,
+    "preprocess.patch_size=[128, 160]",
+    "mae.window=[152, 224]",
+    "preprocess.window_hu=lung",
+)
+
+
+@dataclass(frozen=True)
+class _Anatomy:
+    """What a demo is made of: its data set, how phantoms are written, and changed settings."""
+
+    dataset: str
+    phantoms: type[PhantomSettings] | type[HeartPhantomSettings] | type[LungPhantomSettings]
+    write: Callable[[Path, Any], Dataset]
+    settings: tuple[str, ...]
+
+
+ANATOMIES: Mapping[str, _Anatomy] = MappingProxyType(
+    {
+        "brain": _Anatomy(DATASET, PhantomSettings, write_phantoms, _BRAIN),
+        "heart": _Anatomy("Dataset901_HeartPhantoms", HeartPhantomSettings, write_heart_phantoms, _HEART),
+        "lung": _Anatomy("Dataset902_LungPhantoms", LungPhantomSettings, write_lung_phantoms, _LUNG),
+    }
+)
+"""What ``grcsf demo --anatomy`` knows."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +105,19 @@ class DemoResult:
     report: Path
 
 
-def demo_settings(config: Path | None = None, overrides: list[str] | None = None) -> Settings:
-    """Settings of the demo, changed by a YAML file and ``a.b=value`` pairs."""
-    return load_settings(config, overrides or [], base=load_settings(None, _DEMO))
+def demo_settings(config: Path | None = None, overrides: list[str] | None = None, anatomy: str = "brain") -> Settings:
+    """Settings of a demo, changed by a YAML file and ``a.b=value`` pairs.
+
+    Raises:
+        SettingsError: an unknown anatomy, key or value.
+    """
+    return load_settings(config, overrides or [], base=load_settings(None, _anatomy(anatomy).settings))
 
 
 def demo(
     output: str | Path = "grcsf-demo",
     *,
+    anatomy: str = "brain",
     subjects: int = 20,
     held_out: int = 6,
     contrast: str = "flair",
@@ -62,31 +130,38 @@ def demo(
 
     Args:
         output: folder of the phantoms (``Dataset900_BrainPhantoms``) and of the run (``run``).
+        anatomy: ``brain`` (MRI), ``heart`` (CT, coronary calcium) or ``lung`` (CT, nodules).
         subjects: training phantoms.
         held_out: phantoms that nothing is trained on.
-        contrast: ``flair`` or ``t1``.
+        contrast: ``flair`` or ``t1``; of the brain alone.
         settings: see :func:`demo_settings`.
         device: ``auto``, ``cpu``, ``cuda``.
         resume: go on where an earlier demo stopped.
         overwrite: replace an earlier demo.
 
     Raises:
-        SettingsError: another contrast, or too few or too many phantoms.
+        SettingsError: another anatomy or contrast, or too few or too many phantoms.
         OutputError: ``output`` exists with neither flag, or is to be resumed with other options.
     """
-    settings, out = settings or demo_settings(), Path(output)
+    kind, settings, out = _anatomy(anatomy), settings or demo_settings(anatomy=anatomy), Path(output)
+    wanted: dict[str, Any] = {"subjects": subjects, "held_out": held_out, "seed": settings.seed}
+    if anatomy == "brain":
+        wanted |= {"contrast": contrast}
+    elif contrast != "flair":
+        raise SettingsError(f"contrast={contrast}: only the brain has contrasts; leave it out for anatomy={anatomy}")
+    else:
+        wanted |= {"anatomy": anatomy}
+    phantoms = _phantom_settings(kind, {**wanted, "subjects": subjects + held_out})
     ensure_new(out, overwrite, resume)
     make_folder(out)
-    folder = out / DATASET
-    wanted = {"subjects": subjects, "held_out": held_out, "contrast": contrast, "seed": settings.seed}
+    folder = out / kind.dataset
     done = out / "phantoms.json"
     if resume and done.is_file() and read_json(done, OutputError) != wanted:
         raise OutputError(f"{out}: holds phantoms made with other options; choose another output or --overwrite")
     if not (resume and done.is_file()):
-        phantoms = _phantom_settings(subjects + held_out, contrast, settings.seed)
         done.unlink(missing_ok=True)
         clear_folder(folder)
-        data = write_phantoms(folder, phantoms)
+        data = kind.write(folder, phantoms)
         names = data.case_names
         write_json(folder / "splits_final.json", [{"train": names[:subjects], "val": names[subjects:]}])
         write_json(done, wanted)
@@ -94,8 +169,15 @@ def demo(
     return DemoResult(result.scores[0], out / "run" / "fold_0" / "validation", result.report)
 
 
-def _phantom_settings(subjects: int, contrast: str, seed: int) -> PhantomSettings:
+def _anatomy(name: str) -> _Anatomy:
+    if name not in ANATOMIES:
+        raise SettingsError(f"anatomy={name}: expected one of {', '.join(ANATOMIES)}")
+    return ANATOMIES[name]
+
+
+def _phantom_settings(kind: _Anatomy, wanted: Mapping[str, Any]) -> Any:
+    values = {key: value for key, value in wanted.items() if key in kind.phantoms.model_fields}
     try:
-        return PhantomSettings.model_validate({"subjects": subjects, "contrast": contrast, "seed": seed})
+        return kind.phantoms.model_validate(values)
     except ValidationError as error:
         raise SettingsError("; ".join(f"{item['loc'][0]}: {item['msg']}" for item in error.errors())) from None

@@ -73,7 +73,10 @@ def predict(
     models = [load_model(folder) for folder in folders]
     chosen = settings or models[0].settings.inference
     predictor = Predictor(models, chosen, torch_device(device))
-    claim = {"models": [hash_file(folder / WEIGHTS) for folder in folders], "inference": to_plain(chosen.model_dump())}
+    claim = {
+        "models": [hash_file(folder / WEIGHTS) for folder in folders],
+        "inference": to_plain(chosen.model_dump(exclude_none=True)),
+    }
     if isinstance(images, str | Path) and from_dicom:
         job = DicomJob(Path(images), predictor, out, claim, [folder / WEIGHTS for folder in folders])
         how = MapOptions(output_format, save_probabilities, save_residuals, resume)

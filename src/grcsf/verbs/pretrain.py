@@ -57,7 +57,7 @@ def pretrain(
     store, data = CaseStore(Path(preprocessed)), read_dataset(Path(dataset))
     parts = get_fold(data, fold, settings.seed)
     require_cases(store, (*parts.train, *parts.val))
-    extra = [(Path(folder), find_inputs(Path(folder), len(store.plan.channels))) for folder in unlabelled]
+    extra = [(Path(folder), find_inputs(Path(folder), len(store.plan.file_channels))) for folder in unlabelled]
     for folder, cases in extra:
         _refuse_patients(folder, cases, data, fold, parts)
     _refuse_window(store, settings.mae)
