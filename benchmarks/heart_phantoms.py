@@ -26,8 +26,6 @@ import grcsf
 from grcsf.config import Settings, load_settings
 from grcsf.datasets.nnunet_raw import read_dataset
 from grcsf.datasets.splits import get_fold
-from grcsf.evaluation.agatston import TOTAL, score_calcium
-from grcsf.evaluation.calcium_rules import RISK_CATEGORIES, risk_category
 from grcsf.evaluation.lesions import score_lesions
 from grcsf.io.files import read_json, write_json
 from grcsf.io.volume import read_volume
@@ -39,6 +37,9 @@ PLAIN = ("network.gcu=off", "network.rcu=false")
 
 def score_case(image: Path, truth: Path, mask: Path) -> dict[str, Any]:
     """Counts of lesions above the smallest size, and both risk categories, of one phantom."""
+    from grcsf.evaluation.agatston import TOTAL, score_calcium
+    from grcsf.evaluation.calcium_rules import RISK_CATEGORIES, risk_category
+
     scan, reference, predicted = (read_volume(path) for path in (image, truth, mask))
     spacing = scan.geometry.spacing_mm
     lesions = score_lesions(reference.array > 0, predicted.array > 0, spacing, "orcascore")
