@@ -21,14 +21,27 @@ CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 
 
-@pytest.fixture(scope="module")
-def reference() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("settings_reference", ROOT / "tools" / "settings_reference.py")
+def load_tool(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def reference() -> ModuleType:
+    return load_tool("settings_reference")
+
+
+def test_result_pages_are_what_the_stored_scores_say() -> None:
+    results = load_tool("result_pages")
+    assert results.names()
+    for name in results.names():
+        assert (results.PAGES / f"{name}.md").read_text("utf-8") == results.page(name), (
+            "run: python tools/result_pages.py"
+        )
 
 
 def test_settings_page_is_up_to_date(reference: ModuleType) -> None:

@@ -76,6 +76,15 @@ def test_a_run_made_in_another_way_is_not_taken_over(
     assert not (tmp_path / "new" / "runs").exists()
 
 
+def test_a_run_made_in_another_way_is_not_stored(
+    done: tuple[Path, Path], write_spec: WriteSpec, tmp_path: Path
+) -> None:
+    other = write_spec(fake_entry("exact", shift=3))
+    with pytest.raises(OutputError, match="exact_squares_f0_s0_l100: was run in another way"):
+        benchmark(other, tmp_path / "out", tables_only=True, save_scores=tmp_path / "other")
+    assert not list((tmp_path / "other").glob("*.zip"))
+
+
 @pytest.mark.parametrize("how", ["cut", "text", "no result", "large"])
 def test_a_broken_archive_is_named_and_leaves_nothing(how: str, done: tuple[Path, Path], tmp_path: Path) -> None:
     path, scores = done

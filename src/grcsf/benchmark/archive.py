@@ -31,13 +31,14 @@ def save_scores(units: Iterable[Unit], folder: Path) -> list[str]:
         Ids of the runs that were written.
 
     Raises:
-        OutputError: a file that cannot be read or written.
+        OutputError: a file that cannot be read or written, or a run that was made in another way.
     """
     written = []
     for unit in units:
         path = make_folder(folder) / f"{unit.id}.zip"
         if path.exists() or not (unit.folder / RESULT_FILE).is_file():
             continue
+        unit.refuse_other_claim()
         found = {_JOB: json.dumps({"claim": to_plain(unit.claim), "job": {}}, indent=1)}
         wanted = [RESULT_FILE, *(f"scores/{name}" for name in _SCORES)]
         for name in wanted:
