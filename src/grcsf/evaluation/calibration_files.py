@@ -12,7 +12,7 @@ import numpy as np
 
 from grcsf.errors import DatasetError, GrcsfError
 from grcsf.evaluation.calibration import Reliability, reliability
-from grcsf.evaluation.pairs import TOLERANCE_MM, find_masks
+from grcsf.evaluation.pairs import TOLERANCE_MM, find_masks, reference_masks
 from grcsf.io.files import atomic_path, write_json
 from grcsf.io.progress import track
 from grcsf.io.volume import ImageRef, check_same_grid, read_volume
@@ -57,10 +57,7 @@ def calibrate_folder(
     Raises:
         DatasetError: a folder without images, or not one map that could be used.
     """
-    truth: Mapping[str, tuple[ImageRef, ...]] = (
-        find_masks(reference) if isinstance(reference, Path) else {name: (mask,) for name, mask in reference.items()}
-    )
-    maps = find_masks(probabilities)
+    truth, maps = reference_masks(reference), find_masks(probabilities)
     counts: Reliability | None = None
     used, failed = [], {}
     for case in track(cases, "Calibrating"):

@@ -14,7 +14,7 @@ from grcsf.datasets.naming import image_files
 from grcsf.errors import DatasetError, GrcsfError, ImageError
 from grcsf.io.volume import IMAGE_ENDINGS, ImageRef, Volume, check_same_grid, read_volume, stem_of
 
-__all__ = ["TOLERANCE_MM", "LoadedPair", "find_images", "find_masks", "label_values", "load_pair"]
+__all__ = ["TOLERANCE_MM", "LoadedPair", "find_images", "find_masks", "label_values", "load_pair", "reference_masks"]
 
 _log = logging.getLogger("grcsf")
 
@@ -47,6 +47,17 @@ def find_masks(folder: Path) -> dict[str, tuple[Path, ...]]:
     if not found:
         raise DatasetError(f"{folder}: no mask in it; expected files ending in {', '.join(IMAGE_ENDINGS)}")
     return found
+
+
+def reference_masks(reference: Path | Mapping[str, ImageRef]) -> Mapping[str, tuple[ImageRef, ...]]:
+    """References by case, each as :func:`find_masks` gives them: those of a folder, or one for each case.
+
+    Raises:
+        DatasetError: no such folder, or no image in it.
+    """
+    if isinstance(reference, Path):
+        return find_masks(reference)
+    return {name: (mask,) for name, mask in reference.items()}
 
 
 def find_images(folder: Path, cases: Sequence[str]) -> dict[str, Path]:

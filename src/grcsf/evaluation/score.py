@@ -12,7 +12,7 @@ from grcsf.evaluation.extras import ExtraRules
 from grcsf.evaluation.files import write_cases, write_summary
 from grcsf.evaluation.lesion_files import write_lesions
 from grcsf.evaluation.overlap import WhenEmpty
-from grcsf.evaluation.pairs import find_images, find_masks
+from grcsf.evaluation.pairs import find_images, find_masks, reference_masks
 from grcsf.evaluation.presets import LesionPreset, resolve_preset
 from grcsf.evaluation.summary import CaseScore, Summary, summarise
 from grcsf.io.files import ensure_new, make_folder
@@ -75,9 +75,7 @@ def evaluate_folder(
         raise DatasetError(f"labels {dict(labels)}: expected at least one label besides the background (0)")
     if out is not None:
         ensure_new(out / SUMMARY_FILE, overwrite=overwrite, resume=resume)
-    truth: Masks = (
-        find_masks(reference) if isinstance(reference, Path) else {name: (mask,) for name, mask in reference.items()}
-    )
+    truth = reference_masks(reference)
     found = find_masks(prediction)
     names = sorted(truth) if cases is None else sorted(set(cases))
     grey = find_images(images, names) if isinstance(images, Path) else images or {}
