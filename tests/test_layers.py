@@ -12,7 +12,7 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parent.parent / "src"
 LAYERS = (
-    *("io", "datasets", "preprocess", "fitting", "mae", "residual", "nets", "training", "inference"),
+    *("io", "datasets", "phantoms", "preprocess", "fitting", "mae", "residual", "nets", "training", "inference"),
     *("evaluation", "report", "verbs", "benchmark", "cli"),
 )
 EVERYONE = {"config", "config_parts", "errors", "arrays"}

@@ -13,8 +13,8 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from grcsf.config import Frozen, Settings, load_settings, read_yaml
-from grcsf.datasets.phantoms import PhantomSettings
 from grcsf.errors import SettingsError
+from grcsf.phantoms.brain import PhantomSettings
 
 __all__ = [
     "Benchmark",

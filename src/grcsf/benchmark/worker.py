@@ -30,7 +30,7 @@ Job = Mapping[str, Any]
 def _phantoms(job: Job) -> None:
     from grcsf.benchmark.spec import PhantomData
     from grcsf.benchmark.units import PHANTOM_FOLDER
-    from grcsf.datasets.phantoms import PhantomSettings, write_phantoms
+    from grcsf.phantoms.brain import PhantomSettings, write_phantoms
 
     wanted = PhantomData.model_validate(job["phantoms"])
     values = {**wanted.model_dump(exclude={"held_out"}), "subjects": wanted.subjects + wanted.held_out}

@@ -12,12 +12,12 @@ from pydantic import ValidationError
 
 from grcsf.config import Settings, load_settings
 from grcsf.datasets.dataset import Dataset
-from grcsf.datasets.heart_phantoms import HeartPhantomSettings, write_heart_phantoms
-from grcsf.datasets.lung_phantoms import LungPhantomSettings, write_lung_phantoms
-from grcsf.datasets.phantoms import PhantomSettings, write_phantoms
 from grcsf.errors import OutputError, SettingsError
 from grcsf.evaluation.summary import Summary
 from grcsf.io.files import ensure_new, make_folder, read_json, write_json
+from grcsf.phantoms.brain import PhantomSettings, write_phantoms
+from grcsf.phantoms.heart import HeartPhantomSettings, write_heart_phantoms
+from grcsf.phantoms.lung import LungPhantomSettings, write_lung_phantoms
 from grcsf.verbs.common import clear_folder
 from grcsf.verbs.run import run
 

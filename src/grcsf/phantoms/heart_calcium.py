@@ -9,10 +9,10 @@ import numpy as np
 import scipy.ndimage as ndi
 
 from grcsf.arrays import AnyArray, BoolArray, FloatArray, LabelArray
-from grcsf.datasets.ct_grid import CtGrid, supersampled_share
-from grcsf.datasets.heart_anatomy import VESSELS, Heart, Vessel
-from grcsf.datasets.phantom_draws import log_uniform
 from grcsf.io.geometry import FloatArray64
+from grcsf.phantoms.ct_grid import CtGrid, supersampled_share
+from grcsf.phantoms.draws import log_uniform
+from grcsf.phantoms.heart_anatomy import VESSELS, Heart, Vessel
 
 __all__ = ["CANDIDATE_HU", "Calcification", "calcium_share", "draw_calcifications", "label_calcium", "place_on_wall"]
 

@@ -17,9 +17,10 @@ from pydantic import Field, field_validator
 
 from grcsf.arrays import AnyArray, FloatArray, LabelArray
 from grcsf.config import Frozen
-from grcsf.datasets.ct_chest import draw_chest, paint_bones, paint_lungs, paint_walls
-from grcsf.datasets.ct_grid import CtGrid, ellipsoid_level, share_inside
-from grcsf.datasets.ct_scan import (
+from grcsf.datasets.dataset import Dataset
+from grcsf.phantoms.ct_chest import draw_chest, paint_bones, paint_lungs, paint_walls
+from grcsf.phantoms.ct_grid import CtGrid, ellipsoid_level, share_inside
+from grcsf.phantoms.ct_scan import (
     LARGEST_HU,
     CtDataSet,
     CtPhantom,
@@ -29,9 +30,9 @@ from grcsf.datasets.ct_scan import (
     to_hu,
     write_ct_phantoms,
 )
-from grcsf.datasets.dataset import Dataset
-from grcsf.datasets.heart_anatomy import VESSELS, Heart, around_heart, draw_heart, paint_heart
-from grcsf.datasets.heart_calcium import (
+from grcsf.phantoms.draws import check_range, is_lesion_free, log_uniform
+from grcsf.phantoms.heart_anatomy import VESSELS, Heart, around_heart, draw_heart, paint_heart
+from grcsf.phantoms.heart_calcium import (
     CANDIDATE_HU,
     Calcification,
     calcium_share,
@@ -39,7 +40,6 @@ from grcsf.datasets.heart_calcium import (
     label_calcium,
     place_on_wall,
 )
-from grcsf.datasets.phantom_draws import check_range, is_lesion_free, log_uniform
 
 __all__ = [
     "HEART_GENERATOR_VERSION",

@@ -10,20 +10,20 @@ import pytest
 import scipy.ndimage as ndi
 from pydantic import ValidationError
 
-from grcsf.datasets.ct_chest import draw_chest
-from grcsf.datasets.ct_grid import CtGrid
-from grcsf.datasets.heart_anatomy import VESSELS, draw_heart
-from grcsf.datasets.heart_calcium import (
+from grcsf.errors import OutputError
+from grcsf.io.files import hash_file, read_json
+from grcsf.io.volume import read_volume
+from grcsf.phantoms.ct_chest import draw_chest
+from grcsf.phantoms.ct_grid import CtGrid
+from grcsf.phantoms.heart import HeartPhantomSettings, make_heart_phantom, write_heart_phantoms
+from grcsf.phantoms.heart_anatomy import VESSELS, draw_heart
+from grcsf.phantoms.heart_calcium import (
     CANDIDATE_HU,
     calcium_share,
     draw_calcifications,
     label_calcium,
     place_on_wall,
 )
-from grcsf.datasets.heart_phantoms import HeartPhantomSettings, make_heart_phantom, write_heart_phantoms
-from grcsf.errors import OutputError
-from grcsf.io.files import hash_file, read_json
-from grcsf.io.volume import read_volume
 
 SMALL = HeartPhantomSettings(spacing_mm=1.5, lesion_free_fraction=0)
 FULL = HeartPhantomSettings(lesion_free_fraction=0, volume_mm3=(20.0, 300.0), calcium_hu=(400.0, 1500.0))

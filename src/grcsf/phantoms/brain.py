@@ -16,15 +16,15 @@ from grcsf.arrays import FloatArray, LabelArray
 from grcsf.config import Frozen
 from grcsf.datasets.dataset import Dataset
 from grcsf.datasets.nnunet_raw import read_dataset, write_dataset_json
-from grcsf.datasets.phantom_draws import check_range, is_lesion_free, log_uniform
-from grcsf.datasets.phantom_intensity import CONTRASTS, ContrastName, make_image
-from grcsf.datasets.phantom_lesions import draw_hyperintensities, draw_lesions
-from grcsf.datasets.phantom_templates import load_templates
-from grcsf.datasets.phantom_tissue import make_tissue
 from grcsf.io.files import ensure_new, make_folder
 from grcsf.io.geometry import FloatArray64
 from grcsf.io.nifti import new_header, write_nifti
 from grcsf.io.progress import track
+from grcsf.phantoms.brain_intensity import CONTRASTS, ContrastName, make_image
+from grcsf.phantoms.brain_lesions import draw_hyperintensities, draw_lesions
+from grcsf.phantoms.brain_templates import load_templates
+from grcsf.phantoms.brain_tissue import make_tissue
+from grcsf.phantoms.draws import check_range, is_lesion_free, log_uniform
 
 __all__ = ["GENERATOR_VERSION", "Phantom", "PhantomSettings", "make_phantom", "write_phantoms"]
 

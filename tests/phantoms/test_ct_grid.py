@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grcsf.datasets.ct_grid import CtGrid, ellipsoid_level, paint, share_inside, supersampled_share, tube_level
-from grcsf.datasets.ct_scan import add_noise, add_streaks, blur, to_hu
-from grcsf.datasets.phantom_draws import check_range, is_lesion_free, log_uniform
+from grcsf.phantoms.ct_grid import CtGrid, ellipsoid_level, paint, share_inside, supersampled_share, tube_level
+from grcsf.phantoms.ct_scan import add_noise, add_streaks, blur, to_hu
+from grcsf.phantoms.draws import check_range, is_lesion_free, log_uniform
 
 GRID = CtGrid((40, 36, 20), (1.0, 1.0, 3.0), (-19.5, -17.5, -28.5))
 MIDDLE = np.zeros(3)

@@ -9,9 +9,9 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 
 from grcsf.arrays import FloatArray
-from grcsf.datasets.ct_chest import Chest
-from grcsf.datasets.ct_grid import CtGrid, ellipsoid_level, paint, share_inside, tube_level
 from grcsf.io.geometry import FloatArray64
+from grcsf.phantoms.ct_chest import Chest
+from grcsf.phantoms.ct_grid import CtGrid, ellipsoid_level, paint, share_inside, tube_level
 
 __all__ = ["VESSELS", "Heart", "Vessel", "draw_heart", "paint_heart"]
 

@@ -9,8 +9,8 @@ import numpy as np
 import scipy.ndimage as ndi
 
 from grcsf.arrays import BoolArray, FloatArray
-from grcsf.datasets.ct_grid import CtGrid
 from grcsf.io.geometry import FloatArray64
+from grcsf.phantoms.ct_grid import CtGrid
 
 __all__ = ["TEXTURES", "Nodule", "draw_nodule", "nodule_share", "paint_nodule", "wall_distance_mm"]
 

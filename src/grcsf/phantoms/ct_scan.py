@@ -12,13 +12,13 @@ import numpy as np
 import scipy.ndimage as ndi
 
 from grcsf.arrays import AnyArray, FloatArray, LabelArray
-from grcsf.datasets.ct_grid import CtGrid
 from grcsf.datasets.dataset import Dataset
 from grcsf.datasets.nnunet_raw import read_dataset, write_dataset_json
 from grcsf.io.files import atomic_path, ensure_new, make_folder
 from grcsf.io.geometry import FloatArray64
 from grcsf.io.nifti import new_header, write_nifti
 from grcsf.io.progress import track
+from grcsf.phantoms.ct_grid import CtGrid
 
 __all__ = ["LARGEST_HU", "CtDataSet", "CtPhantom", "add_noise", "add_streaks", "blur", "to_hu", "write_ct_phantoms"]
 

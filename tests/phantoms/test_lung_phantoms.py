@@ -11,13 +11,13 @@ import pytest
 import scipy.ndimage as ndi
 from pydantic import ValidationError
 
-from grcsf.datasets.ct_grid import CtGrid
-from grcsf.datasets.lung_anatomy import draw_airways, draw_vessels, paint_airways, paint_vessels
-from grcsf.datasets.lung_nodules import TEXTURES, draw_nodule, nodule_share, paint_nodule, wall_distance_mm
-from grcsf.datasets.lung_phantoms import LungPhantomSettings, make_lung_phantom, write_lung_phantoms
 from grcsf.errors import OutputError
 from grcsf.io.files import read_json
 from grcsf.io.volume import read_volume
+from grcsf.phantoms.ct_grid import CtGrid
+from grcsf.phantoms.lung import LungPhantomSettings, make_lung_phantom, write_lung_phantoms
+from grcsf.phantoms.lung_anatomy import draw_airways, draw_vessels, paint_airways, paint_vessels
+from grcsf.phantoms.lung_nodules import TEXTURES, draw_nodule, nodule_share, paint_nodule, wall_distance_mm
 
 COARSE = LungPhantomSettings(spacing_mm=3.0, lesion_free_fraction=0)
 GRID = CtGrid((50, 50, 24), (2.0, 2.0, 3.0), (-49.0, -49.0, -34.5))

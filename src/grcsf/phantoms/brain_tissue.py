@@ -8,9 +8,9 @@ import numpy as np
 import scipy.ndimage as ndi
 
 from grcsf.arrays import AnyArray, BoolArray, FloatArray
-from grcsf.datasets.phantom_fields import smooth_field
-from grcsf.datasets.phantom_templates import Templates
 from grcsf.io.geometry import FloatArray64
+from grcsf.phantoms.brain_templates import Templates
+from grcsf.phantoms.fields import smooth_field
 
 __all__ = ["Tissue", "make_tissue"]
 

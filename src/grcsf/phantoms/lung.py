@@ -16,14 +16,14 @@ from pydantic import Field, field_validator, model_validator
 
 from grcsf.arrays import AnyArray, FloatArray, LabelArray
 from grcsf.config import Frozen
-from grcsf.datasets.ct_chest import draw_chest, paint_bones, paint_lungs, paint_walls
-from grcsf.datasets.ct_grid import CtGrid, ellipsoid_level, share_inside
-from grcsf.datasets.ct_scan import CtDataSet, CtPhantom, add_noise, blur, to_hu, write_ct_phantoms
 from grcsf.datasets.dataset import Dataset
-from grcsf.datasets.heart_anatomy import around_heart, draw_heart, paint_heart
-from grcsf.datasets.lung_anatomy import draw_airways, draw_vessels, paint_airways, paint_vessels
-from grcsf.datasets.lung_nodules import TEXTURES, Nodule, draw_nodule, paint_nodule, wall_distance_mm
-from grcsf.datasets.phantom_draws import check_range, is_lesion_free, log_uniform
+from grcsf.phantoms.ct_chest import draw_chest, paint_bones, paint_lungs, paint_walls
+from grcsf.phantoms.ct_grid import CtGrid, ellipsoid_level, share_inside
+from grcsf.phantoms.ct_scan import CtDataSet, CtPhantom, add_noise, blur, to_hu, write_ct_phantoms
+from grcsf.phantoms.draws import check_range, is_lesion_free, log_uniform
+from grcsf.phantoms.heart_anatomy import around_heart, draw_heart, paint_heart
+from grcsf.phantoms.lung_anatomy import draw_airways, draw_vessels, paint_airways, paint_vessels
+from grcsf.phantoms.lung_nodules import TEXTURES, Nodule, draw_nodule, paint_nodule, wall_distance_mm
 
 __all__ = ["LUNG_GENERATOR_VERSION", "LungPhantom", "LungPhantomSettings", "make_lung_phantom", "write_lung_phantoms"]
 

@@ -8,8 +8,8 @@ import numpy as np
 import scipy.ndimage as ndi
 
 from grcsf.arrays import BoolArray, FloatArray
-from grcsf.datasets.phantom_fields import smooth_field
-from grcsf.datasets.phantom_tissue import Tissue
+from grcsf.phantoms.brain_tissue import Tissue
+from grcsf.phantoms.fields import smooth_field
 
 __all__ = ["draw_hyperintensities", "draw_lesions", "grow"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from grcsf.arrays import FloatArray
-from grcsf.datasets.ct_grid import CtGrid, paint, share_inside, tube_level
 from grcsf.io.geometry import FloatArray64
+from grcsf.phantoms.ct_grid import CtGrid, paint, share_inside, tube_level
 
 __all__ = ["Tree", "draw_airways", "draw_vessels", "paint_airways", "paint_vessels"]
 

@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from grcsf.datasets.phantom_fields import smooth_field
-from grcsf.datasets.phantom_lesions import draw_hyperintensities, draw_lesions, grow
-from grcsf.datasets.phantom_templates import CHANNELS, load_templates
-from grcsf.datasets.phantom_tissue import make_tissue
-from grcsf.datasets.phantoms import PhantomSettings, make_phantom, write_phantoms
 from grcsf.errors import OutputError
 from grcsf.io.files import hash_file, read_json
 from grcsf.io.volume import read_volume
+from grcsf.phantoms.brain import PhantomSettings, make_phantom, write_phantoms
+from grcsf.phantoms.brain_lesions import draw_hyperintensities, draw_lesions, grow
+from grcsf.phantoms.brain_templates import CHANNELS, load_templates
+from grcsf.phantoms.brain_tissue import make_tissue
+from grcsf.phantoms.fields import smooth_field
 
 COARSE_MM = 4.0
 FLAIR = PhantomSettings(spacing_mm=COARSE_MM, lesion_free_fraction=0)
