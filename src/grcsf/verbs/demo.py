@@ -62,6 +62,7 @@ _HEART = (
     "preprocess.context=1",
     "preprocess.window_hu=calcium",
     "preprocess.candidate_hu=130",
+    "training.minutes=5.5",
     "inference.candidate_hu=130",
     "inference.candidate_rule=components",
     "inference.min_lesion_mm=4.0",
@@ -84,12 +85,13 @@ class _Anatomy:
     phantoms: type[PhantomSettings] | type[HeartPhantomSettings] | type[LungPhantomSettings]
     write: Callable[[Path, Any], Dataset]
     settings: tuple[str, ...]
+    subjects: int = 20
 
 
 ANATOMIES: Mapping[str, _Anatomy] = MappingProxyType(
     {
         "brain": _Anatomy(DATASET, PhantomSettings, write_phantoms, _BRAIN),
-        "heart": _Anatomy("Dataset901_HeartPhantoms", HeartPhantomSettings, write_heart_phantoms, _HEART),
+        "heart": _Anatomy("Dataset901_HeartPhantoms", HeartPhantomSettings, write_heart_phantoms, _HEART, subjects=30),
         "lung": _Anatomy("Dataset902_LungPhantoms", LungPhantomSettings, write_lung_phantoms, _LUNG),
     }
 )
@@ -118,7 +120,7 @@ def demo(
     output: str | Path = "grcsf-demo",
     *,
     anatomy: str = "brain",
-    subjects: int = 20,
+    subjects: int | None = None,
     held_out: int = 6,
     contrast: str = "flair",
     settings: Settings | None = None,
@@ -131,7 +133,7 @@ def demo(
     Args:
         output: folder of the phantoms (``Dataset900_BrainPhantoms``) and of the run (``run``).
         anatomy: ``brain`` (MRI), ``heart`` (CT, coronary calcium) or ``lung`` (CT, nodules).
-        subjects: training phantoms.
+        subjects: training phantoms; none: 20, of hearts 30.
         held_out: phantoms that nothing is trained on.
         contrast: ``flair`` or ``t1``; of the brain alone.
         settings: see :func:`demo_settings`.
@@ -144,6 +146,7 @@ def demo(
         OutputError: ``output`` exists with neither flag, or is to be resumed with other options.
     """
     kind, settings, out = _anatomy(anatomy), settings or demo_settings(anatomy=anatomy), Path(output)
+    subjects = kind.subjects if subjects is None else subjects
     wanted: dict[str, Any] = {"subjects": subjects, "held_out": held_out, "seed": settings.seed}
     if anatomy == "brain":
         wanted |= {"contrast": contrast}
