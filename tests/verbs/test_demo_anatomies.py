@@ -30,7 +30,7 @@ def test_a_demo_takes_minutes_on_slices(anatomy: str) -> None:
     assert own.preprocess.dimensions == "2d"
     assert own.training.minutes is not None
     assert own.mae.minutes is not None
-    assert own.training.minutes + own.mae.minutes <= 6  # of the ten that a demo may take
+    assert own.training.minutes + own.mae.minutes <= 7  # of the ten that a demo may take
 
 
 @pytest.mark.parametrize("anatomy", ["heart", "lung"])
