@@ -1,6 +1,6 @@
 """Coronary calcium on held-out CT phantoms: the demo, its plain backbone, and a threshold of 130 HU.
 
-    python benchmarks/heart_phantoms.py OUT [--held-out 50] [--subjects 30] [--seed 0] [--set KEY=VALUE ...]
+    python benchmarks/heart_phantoms.py OUT [--held-out 50] [--subjects 32] [--seed 0] [--set KEY=VALUE ...]
 
 Trains what is not there yet (``OUT/demo``, ``OUT/backbone``, ``OUT/threshold``; runs are resumed), then scores the
 held-out phantoms, and prints a table and writes it as ``OUT/heart_phantoms.json``:
@@ -133,7 +133,7 @@ def main() -> None:
     """Run what is missing, print the table, write the JSON file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--subjects", type=int, default=30)
+    parser.add_argument("--subjects", type=int, default=32)
     parser.add_argument("--held-out", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")

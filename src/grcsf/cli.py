@@ -60,7 +60,7 @@ app = typer.Typer(
 def demo(
     output: OutOption = Path("grcsf-demo"),
     anatomy: Annotated[str, typer.Option(help="brain (MRI), heart (calcium, CT) or lung (nodules, CT).")] = "brain",
-    subjects: Annotated[int | None, typer.Option(help="Training phantoms; default 20, of hearts 30.")] = None,
+    subjects: Annotated[int | None, typer.Option(help="Training phantoms; default 20, of hearts 32.")] = None,
     held_out: Annotated[int, typer.Option(help="Held-out phantoms.")] = 6,
     contrast: Annotated[str, typer.Option(help="flair (bright lesions) or t1 (dark ones).")] = "flair",
     device: DeviceOption = "auto",

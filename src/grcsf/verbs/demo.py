@@ -44,6 +44,7 @@ _CT = (
     "mae.batch_size=8",
     "residual.ratios=[0.75]",
     "network.features=[8, 16, 32, 64, 96]",
+    "network.deep_supervision=true",
     "training.steps=1000",
     "training.minutes=3.5",
     "training.batch_size=8",
@@ -55,7 +56,8 @@ _CT = (
     "training.steps_per_epoch=50",
     "inference.mirroring=false",
 )
-"""Few voxels are lesion, so Dice is taken over the batch, beside plain cross-entropy (focal without focus)."""
+"""Few voxels are lesion, so Dice is taken over the batch, beside plain cross-entropy (focal without focus), and coarser
+heads, which see a larger share of lesion, keep the training from standing still (docs/decisions/0016)."""
 _HEART = (
     *_CT,
     "preprocess.patch_size=[160, 176]",
@@ -91,7 +93,7 @@ class _Anatomy:
 ANATOMIES: Mapping[str, _Anatomy] = MappingProxyType(
     {
         "brain": _Anatomy(DATASET, PhantomSettings, write_phantoms, _BRAIN),
-        "heart": _Anatomy("Dataset901_HeartPhantoms", HeartPhantomSettings, write_heart_phantoms, _HEART, subjects=30),
+        "heart": _Anatomy("Dataset901_HeartPhantoms", HeartPhantomSettings, write_heart_phantoms, _HEART, subjects=32),
         "lung": _Anatomy("Dataset902_LungPhantoms", LungPhantomSettings, write_lung_phantoms, _LUNG),
     }
 )
@@ -133,7 +135,7 @@ def demo(
     Args:
         output: folder of the phantoms (``Dataset900_BrainPhantoms``) and of the run (``run``).
         anatomy: ``brain`` (MRI), ``heart`` (CT, coronary calcium) or ``lung`` (CT, nodules).
-        subjects: training phantoms; none: 20, of hearts 30.
+        subjects: training phantoms; none: 20, of hearts 32.
         held_out: phantoms that nothing is trained on.
         contrast: ``flair`` or ``t1``; of the brain alone.
         settings: see :func:`demo_settings`.
