@@ -120,6 +120,9 @@ class Predictor:
         self.values = sorted(value for value in first.labels.values() if value)
         for model in self.models:
             model.network.to(device)
+        for facts in self.unit_facts() if explain else []:
+            if "note" in facts:
+                logger.warning("--explain: %s", facts["note"])
 
     @property
     def channels(self) -> int:
