@@ -16,8 +16,10 @@ from grcsf.datasets.heart_phantoms import HeartPhantomSettings, write_heart_phan
 from grcsf.datasets.lung_phantoms import LungPhantomSettings, write_lung_phantoms
 from grcsf.datasets.phantoms import PhantomSettings, write_phantoms
 from grcsf.errors import OutputError, SettingsError
+from grcsf.evaluation.html import summary_html
 from grcsf.evaluation.summary import Summary
 from grcsf.io.files import ensure_new, make_folder, read_json, write_json
+from grcsf.io.html import block, paragraph
 from grcsf.verbs.common import clear_folder
 from grcsf.verbs.run import run
 
@@ -103,6 +105,10 @@ class DemoResult:
     summary: Summary
     masks: Path
     report: Path
+
+    def _repr_html_(self) -> str:
+        """Scores of the held-out phantoms, for notebooks."""
+        return block("Demo: held-out phantoms", summary_html(self.summary), paragraph(f"Report: {self.report.name}"))
 
 
 def demo_settings(config: Path | None = None, overrides: list[str] | None = None, anatomy: str = "brain") -> Settings:
