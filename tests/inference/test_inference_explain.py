@@ -254,9 +254,10 @@ def oblique_volume(tmp_path):
     return tmp_path / "tilted_0000.nii.gz"
 
 
+@pytest.mark.parametrize("mirroring", [False, True])
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 def test_importance_comes_back_to_the_voxels_of_an_oblique_volume(
-    make_plan, make_model, tmp_path, monkeypatch, spatial_dims
+    make_plan, make_model, tmp_path, monkeypatch, spatial_dims, mirroring
 ):
     """The residual is put where the image is bright; the map must be high there, in the file's own axes."""
     plan = make_plan(spatial_dims, spacing_mm=(1.8, 1.1, 1.1), crop=True)
@@ -270,7 +271,12 @@ def test_importance_comes_back_to_the_voxels_of_an_oblique_volume(
     path = oblique_volume(tmp_path)
     (tmp_path / "out").mkdir()
     case = Case("tilted", (path,), None, "tilted")
-    assert predict_cases(Predictor([model], QUICK, explain=True), [case], tmp_path / "out") == {}
+    assert (
+        predict_cases(
+            Predictor([model], InferenceSettings(mirroring=mirroring), explain=True), [case], tmp_path / "out"
+        )
+        == {}
+    )
     files = case_files(case, tmp_path / "out")
     assert len(files) == 1 + 2 + 5 + 1  # mask, residual maps, maps of units, numbers
     like = read_geometry(path)
