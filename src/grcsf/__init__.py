@@ -29,6 +29,7 @@ _VERBS = (
     "report",
     "residual",
     "run",
+    "show",
     "train",
     "validate",
 )
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from grcsf.verbs.report import report
     from grcsf.verbs.residual import residual
     from grcsf.verbs.run import run
+    from grcsf.verbs.show import show
     from grcsf.verbs.train import train
     from grcsf.verbs.validate import validate
 
@@ -73,6 +75,7 @@ __all__ = [
     "report",
     "residual",
     "run",
+    "show",
     "train",
     "validate",
 ]

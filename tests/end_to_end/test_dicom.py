@@ -260,7 +260,7 @@ def test_nothing_of_the_patient_is_written_but_into_the_segmentation(
     shown = [
         command_line("validate", "-i", scan, "-o", tmp_path / "found.json"),
         command_line("validate", "-i", strange / scan.name, "-o", tmp_path / "broken.json"),
-        command_line("predict", "-i", scan, *model, "-o", out, "--save-residuals", "--save-probabilities"),
+        command_line("predict", "-i", scan, *model, "-o", out, "--explain", "--save-probabilities"),
         command_line("predict", "-i", strange / scan.name, *model, "-o", bad),
     ]
     (tmp_path / "truth").mkdir()

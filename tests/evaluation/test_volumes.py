@@ -130,3 +130,11 @@ def test_agreement_does_not_care_who_is_the_reference(pairs):
 def test_equal_sizes_agree_whole(found):
     result = agreement(found, found)
     assert (result.icc, result.pearson, result.spearman, result.bias) == pytest.approx((1, 1, 1, 0))
+
+
+@pytest.mark.parametrize("size", [0.05, 0.1, 1 / 3, 7.0])
+def test_equal_sizes_have_no_correlation_and_no_warning(size):
+    """The mean of three times 0.05 is not 0.05, so their standard deviation is not 0."""
+    found = agreement([size] * 3, [size, 2 * size, 3 * size])
+    assert math.isnan(found.pearson)
+    assert math.isnan(found.spearman)

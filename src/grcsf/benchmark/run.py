@@ -12,6 +12,7 @@ from grcsf.benchmark.spec import Benchmark, Cell, load_benchmark
 from grcsf.benchmark.units import run_unit
 from grcsf.errors import SettingsError
 from grcsf.io.files import make_folder
+from grcsf.io.html import block, paragraph, table
 
 __all__ = ["BenchmarkResult", "benchmark", "queue_text"]
 
@@ -23,6 +24,11 @@ class BenchmarkResult:
     failed: dict[str, str]
     not_done: tuple[str, ...]
     page: Path | None
+
+    def _repr_html_(self) -> str:
+        """How many runs failed or are not done, for notebooks."""
+        counts = table(["runs", "n"], [("failed", len(self.failed)), ("not done", len(self.not_done))])
+        return block("Benchmark", counts, paragraph(f"Page: {self.page.name}") if self.page else "")
 
 
 def benchmark(

@@ -22,6 +22,7 @@ from grcsf.datasets.nnunet_raw import find_ending
 from grcsf.datasets.splits import SPLITS_FILE, fold_faults, read_folds
 from grcsf.errors import DatasetError
 from grcsf.io.files import to_plain
+from grcsf.io.html import block, paragraph, table
 from grcsf.io.progress import track
 from grcsf.io.volume import ending_of, stem_of
 
@@ -63,6 +64,14 @@ class ValidationReport:
     def ok(self) -> bool:
         """Whether there is no error; warnings are allowed."""
         return not any(problem.severity == "error" for problem in self.problems)
+
+    def _repr_html_(self) -> str:
+        """Numbers, for notebooks; the messages, which may name folders, are in ``problems``."""
+        kinds = Counter(f"{problem.severity}: {problem.kind}" for problem in self.problems)
+        rows = [("cases", self.n_cases), ("with a lesion", self.n_with_lesion), *sorted(kinds.items())]
+        title = "No errors" if self.ok else "Errors found"
+        note = paragraph(".problems says what was found.") if self.problems else ""
+        return block(f"{title}{f' ({self.source})' if self.source else ''}", table(["what", "n"], rows), note)
 
     def to_json(self) -> dict[str, Any]:
         """The report in types that JSON knows."""

@@ -11,6 +11,7 @@ from grcsf.arrays import AnyArray
 from grcsf.errors import DatasetError, GrcsfError, SettingsError
 from grcsf.evaluation.agatston import TOTAL, CalciumScore, score_calcium
 from grcsf.evaluation.calcium_rules import CalciumRules
+from grcsf.evaluation.html import calcium_html
 from grcsf.evaluation.orcascore import Detection, detect_calcium
 from grcsf.evaluation.pairs import TOLERANCE_MM, label_values
 from grcsf.evaluation.slices import AxialSlices, axial_slices
@@ -74,6 +75,10 @@ class CalciumSummary:
     labels: Mapping[str, int]
     cases: tuple[CalciumCase, ...]
     failed: Mapping[str, str]
+
+    def _repr_html_(self) -> str:
+        """A table, for notebooks."""
+        return calcium_html(self)
 
     @property
     def detection(self) -> dict[str, Detection]:

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 
 from grcsf.errors import DatasetError, SettingsError
 from grcsf.evaluation.extras import extra_columns
+from grcsf.evaluation.html import comparison_html
 from grcsf.evaluation.lesions import LESION_SCORES
 from grcsf.evaluation.measures import (
     CaseRow,
@@ -99,6 +100,10 @@ class Comparison:
     left_out: Mapping[str, tuple[str, ...]]
     n_subjects: int
     against: Against
+
+    def _repr_html_(self) -> str:
+        """A table, for notebooks."""
+        return comparison_html(self)
 
     @property
     def failed(self) -> dict[str, str]:

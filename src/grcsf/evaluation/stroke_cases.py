@@ -13,6 +13,7 @@ import numpy as np
 from grcsf.config import read_yaml
 from grcsf.errors import DatasetError, GrcsfError, ImageError, SettingsError
 from grcsf.evaluation.csv_files import write_rows
+from grcsf.evaluation.html import stroke_html
 from grcsf.evaluation.pairs import label_values
 from grcsf.evaluation.stroke import OUTSIDE, StrokeMeasures, StrokeRules, Territory, measure_lesions, territory_loads
 from grcsf.io.files import write_json
@@ -60,6 +61,10 @@ class StrokeSummary:
     cases: tuple[StrokeCase, ...]
     failed: Mapping[str, str]
     territories: Mapping[str, int]
+
+    def _repr_html_(self) -> str:
+        """A table, for notebooks."""
+        return stroke_html(self)
 
 
 def read_atlas(path: Path, names: Path | None = None) -> Atlas:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from grcsf.evaluation.extras import ExtraRules, ExtraSummary, extra_means
+from grcsf.evaluation.html import summary_html
 from grcsf.evaluation.lesion_summary import LesionSummary, summarise_lesions
 from grcsf.evaluation.lesions import LesionScores
 from grcsf.evaluation.metrics import METRICS
@@ -111,6 +112,10 @@ class Summary:
     unmatched: tuple[str, ...] = ()
     preset: LesionPreset | None = None
     extra_rules: ExtraRules = field(default_factory=ExtraRules)
+
+    def _repr_html_(self) -> str:
+        """A table, for notebooks."""
+        return summary_html(self)
 
     @property
     def n_cases(self) -> int:

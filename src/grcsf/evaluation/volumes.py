@@ -175,7 +175,7 @@ def _table(raters: Sequence[Sizes] | npt.NDArray[np.float64]) -> npt.NDArray[np.
 
 
 def _pearson(table: npt.NDArray[np.float64]) -> float:
-    if len(table) < 2 or (table.std(axis=0) == 0).any():
+    if len(table) < 2 or (np.ptp(table, axis=0) == 0).any():  # the std of equal sizes may be a rounding error
         return math.nan
     with warnings.catch_warnings():  # nearly equal sizes: the value is what it is
         warnings.simplefilter("ignore", stats.NearConstantInputWarning)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import glob
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,14 +17,16 @@ from grcsf.config import InferenceSettings
 from grcsf.datasets.dataset import Case
 from grcsf.errors import GrcsfError, ModelError, SettingsError
 from grcsf.inference.candidates import candidate_probabilities
+from grcsf.inference.explain import Explanation, explained_pass, map_names, model_facts, residual_names
 from grcsf.inference.windows import case_probabilities
+from grcsf.io.files import write_json
+from grcsf.io.map_names import EXPLAIN_FILE, files_beside
 from grcsf.io.progress import track
 from grcsf.io.volume import Volume, ending_of, path_of, read_volume, write_like
-from grcsf.mae.model import ratio_name
 from grcsf.preprocess.forward import preprocess_case
 from grcsf.preprocess.geometry import CaseGeometry
 from grcsf.preprocess.inverse import restore
-from grcsf.residual.compute import case_residual, map_ratios
+from grcsf.residual.compute import case_residual
 from grcsf.residual.shuffle import fit_grid, other_cases
 from grcsf.training.package import LesionModel
 
@@ -32,6 +34,7 @@ __all__ = [
     "Prediction",
     "Predictor",
     "case_files",
+    "case_outputs",
     "mask_from_probabilities",
     "mask_path",
     "predict_cases",
@@ -48,11 +51,13 @@ class Prediction:
         mask: label values, uint8.
         probabilities: ``(labels, *native)`` float32.
         residuals: mean residual over channels and models per mask ratio (``r50``...), float32; empty without an RCU.
+        explanation: maps of the units; none where it was not asked for.
     """
 
     mask: LabelArray
     probabilities: FloatArray
     residuals: dict[str, FloatArray]
+    explanation: Explanation | None = None
 
 
 def mask_from_probabilities(
@@ -88,13 +93,16 @@ class Predictor:
         models: trained for the same labels and channels.
         settings: inference settings.
         device: torch device.
+        explain: give maps of what the units did too; the masks are the same.
 
     Raises:
         ModelError: no model, or models for different labels or channels.
         SettingsError: ``inference.candidate_hu`` without a CT channel.
     """
 
-    def __init__(self, models: Sequence[LesionModel], settings: InferenceSettings, device: str = "cpu") -> None:
+    def __init__(
+        self, models: Sequence[LesionModel], settings: InferenceSettings, device: str = "cpu", *, explain: bool = False
+    ) -> None:
         if not models:
             raise ModelError("no model given; expected at least one model folder (-m)")
         first = models[0].plan
@@ -108,10 +116,13 @@ class Predictor:
                 f"inference.candidate_hu={settings.candidate_hu:g}: trained on {trained}, none of them CT in HU; "
                 "leave candidate_hu out"
             )
-        self.models, self.settings, self.device = list(models), settings, device
+        self.models, self.settings, self.device, self.explain = list(models), settings, device, explain
         self.values = sorted(value for value in first.labels.values() if value)
         for model in self.models:
             model.network.to(device)
+        for facts in self.unit_facts() if explain else []:
+            if "note" in facts:
+                logger.warning("--explain: %s", facts["note"])
 
     @property
     def channels(self) -> int:
@@ -140,6 +151,7 @@ class Predictor:
         """
         total: FloatArray | None = None
         maps: dict[str, list[FloatArray]] = {}
+        units: dict[str, list[FloatArray]] = {}
         prepared: dict[str, tuple[FloatArray, CaseGeometry]] = {}
         for model in self.models:
             key = model.plan.content_hash()
@@ -148,11 +160,12 @@ class Predictor:
                 prepared[key] = image, geometry
             image, geometry = prepared[key]
             residual = self._residual(model, image, other)
-            found = case_probabilities(model.network, image, residual, model.plan, self.settings, device=self.device)
-            native = restore(found, geometry)
+            native, others = self._native(model, image, residual, geometry)
             total = native if total is None else total + native
             for name, value in self._named_maps(model, residual).items():
                 maps.setdefault(name, []).append(restore(value[None], geometry)[0])
+            for name, value in others.items():
+                units.setdefault(name, []).append(value)
         assert total is not None
         probabilities = (total / len(self.models)).astype(np.float32)
         voxel = float(np.prod(volumes[0].geometry.spacing_mm))
@@ -163,8 +176,27 @@ class Predictor:
             self.settings.min_lesion_mm,
             voxel,
         )
-        residuals = {name: np.stack(parts).mean(axis=0) for name, parts in maps.items()}
-        return Prediction(mask, probabilities, residuals)
+        explanation = Explanation(_means(units), self.unit_facts()) if self.explain else None
+        return Prediction(mask, probabilities, _means(maps), explanation)
+
+    def unit_facts(self) -> list[dict[str, Any]]:
+        """What the units of each model are, JSON-able."""
+        return [model_facts(model) for model in self.models]
+
+    def _native(
+        self, model: LesionModel, image: FloatArray, residual: FloatArray | None, geometry: CaseGeometry
+    ) -> tuple[FloatArray, dict[str, FloatArray]]:
+        """Probabilities, and maps of the units where they are asked for, on the native grid."""
+        run, names = None, tuple[str, ...]()
+        if self.explain:
+            ratios = residual_names(model)
+            run, names = explained_pass(model.network, ratios), map_names(model.network, ratios)
+        found = case_probabilities(
+            model.network, image, residual, model.plan, self.settings, device=self.device, run=run
+        )
+        native = restore(found, geometry)
+        count = len(native) - len(names)
+        return native[:count], dict(zip(names, native[count:], strict=True))
 
     def _deciding(self, probabilities: FloatArray, volumes: list[Volume]) -> FloatArray:
         """Probabilities that the mask is made from: those of bright voxels alone where the settings say so."""
@@ -188,11 +220,15 @@ class Predictor:
         return fit_grid(maps, image.shape[1:]) if settings.source == "shuffled" else maps
 
     def _named_maps(self, model: LesionModel, residual: FloatArray | None) -> dict[str, FloatArray]:
-        if residual is None or model.mae is None:
+        names = residual_names(model)
+        if residual is None or not names:
             return {}
-        ratios = map_ratios(model.settings.residual, model.mae)
-        parts = np.split(residual, len(ratios))
-        return {ratio_name(ratio): part.mean(axis=0) for ratio, part in zip(ratios, parts, strict=True)}
+        parts = np.split(residual, len(names))
+        return {name: part.mean(axis=0) for name, part in zip(names, parts, strict=True)}
+
+
+def _means(parts: dict[str, list[FloatArray]]) -> dict[str, FloatArray]:
+    return {name: found[0] if len(found) == 1 else np.stack(found).mean(axis=0) for name, found in parts.items()}
 
 
 def predict_cases(
@@ -208,8 +244,9 @@ def predict_cases(
 ) -> dict[str, str]:
     """Write ``CASE<ending>`` for each case; maps beside it as ``CASE_prob`` and ``CASE_residual-r50``...
 
-    A case that fails is reported and the others go on. A model with ``residual.source=shuffled`` takes the maps of
-    another of ``cases``, so that its masks depend on which cases are predicted together.
+    A predictor that explains adds its maps (residual maps too) and ``CASE_explain.json``. A case that fails is
+    reported and the others go on. A model with ``residual.source=shuffled`` takes the maps of another of ``cases``,
+    so that its masks depend on which cases are predicted together.
 
     Args:
         predictor: the models.
@@ -218,7 +255,8 @@ def predict_cases(
         spacing_mm: pixel spacing of PNG images.
         save_probabilities: write the lesion probability (the largest over labels).
         save_residuals: write the residual maps.
-        resume: skip cases whose mask is there; masks are written last and at once.
+        resume: skip cases whose mask (and explanation, if asked for) is there; masks are written last and at once,
+            and one that is there is kept.
         ending: format of masks and maps, such as ``.mha``; none: that of the first image.
 
     Returns:
@@ -231,12 +269,13 @@ def predict_cases(
     seed, by_name = predictor.shuffled_seed, {case.name: case for case in cases}
     others = {} if seed is None else other_cases({case.name: case.group for case in cases}, seed)
     for case in track(cases, "predict", total=len(cases)):
-        if resume and mask_path(case, out, ending).is_file():
+        if resume and all(path.is_file() for path in case_outputs(case, out, ending, explain=predictor.explain)):
             continue
         try:
             pair = (case, by_name[others[case.name]]) if others else (case,)
             found = predictor.predict(*(_volumes(one, spacing_mm) for one in pair))
-            _write(found, case, out, spacing_mm, ending, probabilities=save_probabilities, residuals=save_residuals)
+            maps = _maps(found, probabilities=save_probabilities, residuals=save_residuals or predictor.explain)
+            _write(found, maps, case, mask_path(case, out, ending), spacing_mm, keep_mask=resume)
         except GrcsfError as error:
             failed[case.name] = str(error)
             logger.error("%s: %s", case.name, error)
@@ -259,27 +298,43 @@ def mask_path(case: Case, out: Path, ending: str | None = None) -> Path:
     return out / f"{case.name}{ending or _ending(case)}"
 
 
+def case_outputs(case: Case, out: Path, ending: str | None = None, *, explain: bool = False) -> list[Path]:
+    """Files without which a case is not done: its mask, and the numbers of its explanation if there is to be one."""
+    mask = mask_path(case, out, ending)
+    return [mask, out / f"{case.name}_{EXPLAIN_FILE}"] if explain else [mask]
+
+
 def case_files(case: Case, out: Path, ending: str | None = None) -> list[Path]:
     """Mask and maps of a case that are in the folder ``out``."""
-    maps = (path for kind in ("prob", "residual-*") for path in out.glob(f"{glob.escape(case.name)}_{kind}.*"))
-    return [path for path in (mask_path(case, out, ending), *maps) if path.is_file()]
+    mask = mask_path(case, out, ending)
+    return [*([mask] if mask.is_file() else []), *files_beside(out, case.name)]
+
+
+def _maps(found: Prediction, *, probabilities: bool, residuals: bool) -> dict[str, FloatArray]:
+    """Maps that go beside the mask, by name."""
+    maps = {f"residual-{name}": value for name, value in found.residuals.items()} if residuals else {}
+    if found.explanation is not None:
+        maps |= found.explanation.maps
+    if probabilities:
+        maps["prob"] = found.probabilities.max(axis=0)
+    return maps
 
 
 def _write(
     found: Prediction,
+    maps: dict[str, FloatArray],
     case: Case,
-    out: Path,
+    mask: Path,
     spacing_mm: tuple[float, ...] | None,
-    ending: str | None,
     *,
-    probabilities: bool,
-    residuals: bool,
+    keep_mask: bool,
 ) -> None:
-    like, target = case.images[0], ending or _ending(case)
+    like, target = case.images[0], mask.name.removeprefix(case.name)
     map_ending = ".mha" if target == ".png" else target
-    maps = {f"residual-{name}": value for name, value in found.residuals.items()} if residuals else {}
-    if probabilities:
-        maps["prob"] = found.probabilities.max(axis=0)
     for name, value in maps.items():
-        write_like(value.astype(np.float32), like, out / f"{case.name}_{name}{map_ending}", spacing_mm)
-    write_like(found.mask, like, mask_path(case, out, ending), spacing_mm)
+        write_like(value.astype(np.float32), like, mask.with_name(f"{case.name}_{name}{map_ending}"), spacing_mm)
+    if found.explanation is not None:
+        numbers = {"case": case.name, **found.explanation.to_json()}
+        write_json(mask.with_name(f"{case.name}_{EXPLAIN_FILE}"), numbers)
+    if not (keep_mask and mask.is_file()):
+        write_like(found.mask, like, mask, spacing_mm)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -15,7 +15,10 @@ from grcsf.fitting.cases import slice_with_context
 from grcsf.nets.peers import LesionNetwork
 from grcsf.preprocess.plan import Plan
 
-__all__ = ["case_probabilities"]
+__all__ = ["Pass", "case_probabilities"]
+
+Pass = Callable[[Tensor, Tensor | None], Tensor]
+"""What is made of an image (b, c, *space) and its residual maps, or none: (b, k, *space)."""
 
 _WHOLE = 1.5
 """An image up to this many times the training patch along each axis is predicted whole, if the network can."""
@@ -30,6 +33,7 @@ def case_probabilities(
     settings: InferenceSettings,
     *,
     device: str = "cpu",
+    run: Pass | None = None,
 ) -> FloatArray:
     """Probability of each label at each voxel.
 
@@ -40,18 +44,21 @@ def case_probabilities(
         plan: the plan the network was trained under.
         settings: overlap, batch size, mirroring.
         device: torch device.
+        run: what to compute of every window in the place of the probabilities; windows and mirror images are blended
+            in the same way, channel by channel.
 
     Returns:
-        ``(labels, D, H, W)`` float32 in [0, 1], background left out.
+        ``(labels, D, H, W)`` float32 in [0, 1], background left out; with ``run`` the channels that it gives.
     """
+    run = run or _label_probabilities(network)
     channels = _stack(image, residual, plan)
     if plan.spatial_dims == 3:
         volume = torch.from_numpy(channels).unsqueeze(0).to(device)
-        return np.ascontiguousarray(_mirrored(network, volume, plan, settings)[0].cpu().numpy())
+        return np.ascontiguousarray(_mirrored(network, run, volume, plan, settings)[0].cpu().numpy())
     parts = []
     slices = torch.from_numpy(channels)
     for batch in torch.split(slices, settings.batch_size):
-        parts.append(_mirrored(network, batch.to(device), plan, settings).cpu())
+        parts.append(_mirrored(network, run, batch.to(device), plan, settings).cpu())
     return np.ascontiguousarray(torch.cat(parts).transpose(0, 1).numpy())
 
 
@@ -65,20 +72,27 @@ def _stack(image: FloatArray, residual: FloatArray | None, plan: Plan) -> FloatA
     return np.stack(slices)
 
 
-def _mirrored(network: LesionNetwork, inputs: Tensor, plan: Plan, settings: InferenceSettings) -> Tensor:
-    total = _probabilities(network, inputs, plan.patch_size, settings)
+def _label_probabilities(network: LesionNetwork) -> Pass:
+    def run(image: Tensor, residual: Tensor | None) -> Tensor:
+        return network(image, residual).float().sigmoid()  # type: ignore[no-any-return]
+
+    return run
+
+
+def _mirrored(network: LesionNetwork, run: Pass, inputs: Tensor, plan: Plan, settings: InferenceSettings) -> Tensor:
+    total = _windowed(network, run, inputs, plan.patch_size, settings)
     axes = [2 + axis for axis in plan.mirror_axes] if settings.mirroring else []
     for axis in axes:
-        total = total + _probabilities(network, inputs.flip(axis), plan.patch_size, settings).flip(axis)
+        total = total + _windowed(network, run, inputs.flip(axis), plan.patch_size, settings).flip(axis)
     return total / (1 + len(axes))
 
 
-def _probabilities(
-    network: LesionNetwork, inputs: Tensor, patch_size: Sequence[int], settings: InferenceSettings
+def _windowed(
+    network: LesionNetwork, run: Pass, inputs: Tensor, patch_size: Sequence[int], settings: InferenceSettings
 ) -> Tensor:
     def predict(part: Tensor) -> Tensor:
         image, residual = part[:, : network.in_channels], part[:, network.in_channels :]
-        return network(image, residual if network.uses_residual else None).float().sigmoid()  # type: ignore[no-any-return]
+        return run(image, residual if network.uses_residual else None)
 
     largest = _WHOLE if network.window is None else 1.0
     if all(edge <= largest * patch for edge, patch in zip(inputs.shape[2:], patch_size, strict=True)):

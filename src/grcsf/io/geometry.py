@@ -37,6 +37,11 @@ class Geometry:
         lengths = np.linalg.norm(self.affine_ras[:3, : len(self.shape)], axis=0)
         return tuple(float(length) for length in lengths)
 
+    @property
+    def axes(self) -> str:
+        """Where each axis of ``shape`` points, such as ``RAS``: the closest anatomical direction of each."""
+        return "".join(_axis_name(self.affine_ras[:3, axis]) for axis in range(len(self.shape)))
+
     def corners_mm(self) -> FloatArray64:
         """World positions of the centres of the corner voxels, (2 ** axes, 3), mm RAS+."""
         ends = [(0, size - 1) for size in self.shape] + [(0,)] * (3 - len(self.shape))
@@ -48,8 +53,7 @@ class Geometry:
         size = " x ".join(str(length) for length in self.shape)
         spacing = " x ".join(f"{step:.4g}" for step in self.spacing_mm)
         origin = ", ".join(f"{value:.6g}" for value in self.affine_ras[:3, 3] + 0.0)
-        axes = "".join(_axis_name(self.affine_ras[:3, axis]) for axis in range(len(self.shape)))
-        return f"{size} voxels of {spacing} mm, axes {axes}, first voxel at ({origin}) mm RAS"
+        return f"{size} voxels of {spacing} mm, axes {self.axes}, first voxel at ({origin}) mm RAS"
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +69,12 @@ class Volume:
     array: AnyArray
     geometry: Geometry
     path: Path
+
+    def _repr_html_(self) -> str:
+        """A slice, size, spacing and axes, for notebooks."""
+        from grcsf.io.thumbnail import volume_html
+
+        return volume_html(self)
 
 
 def make_geometry(shape: tuple[int, ...], affine_ras: FloatArray64, path: Path) -> Geometry:

@@ -112,6 +112,16 @@ def new_header(shape: tuple[int, ...], affine_ras: FloatArray64) -> Any:
     return header
 
 
+def nifti_bytes(volume: Volume) -> bytes:
+    """A volume as the bytes of an uncompressed NIfTI file, under a header made anew; a 2-D image gets a third axis."""
+    array = volume.array.astype(np.uint8) if volume.array.dtype.kind == "b" else volume.array
+    if array.dtype.itemsize == 8 or array.dtype == np.float16:
+        array = array.astype(np.float32)
+    shape = (*array.shape, 1)[:3] if array.ndim == 2 else array.shape
+    header = new_header(shape, volume.geometry.affine_ras)
+    return _nibabel.Nifti1Image(array.reshape(shape), None, header).to_bytes()  # type: ignore[no-any-return]
+
+
 def write_nifti(array: AnyArray, header: Any, path: Path) -> None:
     """Write ``array`` under ``header``, of which only type, scaling (1, 0) and display range (none) change.
 

@@ -13,6 +13,7 @@ from grcsf.arrays import AnyArray
 from grcsf.errors import GridMismatch, ImageError, OutputError
 from grcsf.io import itk, nifti
 from grcsf.io.dicom_files import is_dicom_input
+from grcsf.io.endings import IMAGE_ENDINGS, ending_of, stem_of
 from grcsf.io.geometry import FloatArray64, Geometry, Volume, check_same_grid, corner_distance_mm
 from grcsf.io.lazy import ImageRef, VolumeSource, files_of, name_of, path_of
 
@@ -36,24 +37,8 @@ __all__ = [
     "write_volume",
 ]
 
-IMAGE_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".png")
 _NIFTI = (".nii.gz", ".nii")
 _ITK = (".nrrd", ".mha", ".mhd")
-
-
-def ending_of(path: Path) -> str | None:
-    """Which of :data:`IMAGE_ENDINGS` a file has (in small letters), none for any other."""
-    name = path.name.lower()
-    return next((ending for ending in IMAGE_ENDINGS if name.endswith(ending)), None)
-
-
-def stem_of(path: Path) -> str:
-    """The file name without its image ending; a name with another ending is returned whole.
-
-    >>> stem_of(Path("scans/sub-01_0000.nii.gz"))
-    'sub-01_0000'
-    """
-    return path.name[: len(path.name) - len(ending_of(path) or "")]
 
 
 def read_volume(path: ImageRef, spacing_mm: tuple[float, ...] | None = None) -> Volume:

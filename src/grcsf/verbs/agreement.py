@@ -15,6 +15,7 @@ from grcsf.evaluation.agreement_files import (
     write_agreement,
 )
 from grcsf.io.files import ensure_new, write_json
+from grcsf.io.html import block, preformatted
 from grcsf.io.record import RunRecord
 
 __all__ = ["AgreementResult", "agreement"]
@@ -37,6 +38,10 @@ class AgreementResult:
     def to_text(self) -> str:
         """One line per label and measure."""
         return agreement_table(self.agreements, self.only_first, self.only_second)
+
+    def _repr_html_(self) -> str:
+        """The same, for notebooks."""
+        return block("Agreement", preformatted(self.to_text()))
 
 
 def agreement(

@@ -13,8 +13,10 @@ from pydantic import ValidationError
 from grcsf.config import Settings, load_settings
 from grcsf.datasets.dataset import Dataset
 from grcsf.errors import OutputError, SettingsError
+from grcsf.evaluation.html import summary_html
 from grcsf.evaluation.summary import Summary
 from grcsf.io.files import ensure_new, make_folder, read_json, write_json
+from grcsf.io.html import block, paragraph
 from grcsf.phantoms.brain import PhantomSettings, write_phantoms
 from grcsf.phantoms.heart import HeartPhantomSettings, write_heart_phantoms
 from grcsf.phantoms.lung import LungPhantomSettings, write_lung_phantoms
@@ -107,6 +109,10 @@ class DemoResult:
     summary: Summary
     masks: Path
     report: Path
+
+    def _repr_html_(self) -> str:
+        """Scores of the held-out phantoms, for notebooks."""
+        return block("Demo: held-out phantoms", summary_html(self.summary), paragraph(f"Report: {self.report.name}"))
 
 
 def demo_settings(config: Path | None = None, overrides: list[str] | None = None, anatomy: str = "brain") -> Settings:

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from grcsf.errors import ModelError
 from grcsf.fitting.weights import DESCRIPTION
 from grcsf.io.files import read_json
+from grcsf.io.html import block, table
 from grcsf.mae.bundle import MaeBundle, load_mae
 from grcsf.nets.network import GrcsfNet
 from grcsf.nets.peers import LesionNetwork
@@ -72,6 +73,17 @@ class ModelInfo:
             )
         lines += ["", *(f"{key}: {value}" for key, value in self.facts.items())]
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """Parameters and multiply-adds, for notebooks; without the provenance, which names cases."""
+        parts = dict.fromkeys([*self.parameters, *self.multiply_adds])
+        rows = [(part, _grouped(self.parameters.get(part)), _grouped(self.multiply_adds.get(part))) for part in parts]
+        size = " x ".join(map(str, self.patch_size))
+        return block(f"{self.kind}, patch {size} voxels", table(["part", "parameters", "multiply-adds"], rows))
+
+
+def _grouped(count: int | None) -> str:
+    return "" if count is None else f"{count:,}"
 
 
 def info(model: str | Path) -> ModelInfo:

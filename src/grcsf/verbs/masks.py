@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from grcsf.errors import DatasetError
 from grcsf.evaluation.pairs import find_masks
+from grcsf.io.map_names import case_of_map
 from grcsf.io.volume import IMAGE_ENDINGS, ending_of
 
 __all__ = ["labels_beside", "masks_in", "one_mask"]
-
-_MAP = re.compile(r"^(?P<case>.+)_(?:prob|residual-[^_]+)$")
 
 
 def masks_in(folder: Path) -> dict[str, Path]:
@@ -24,7 +22,7 @@ def masks_in(folder: Path) -> dict[str, Path]:
     twice = [name for name, paths in found.items() if len(paths) > 1]
     if twice:
         raise DatasetError(f"{folder}: more than one mask of {', '.join(twice[:5])}; keep one ending each")
-    maps = {name for name in found if (match := _MAP.match(name)) and match["case"] in found}
+    maps = {name for name in found if case_of_map(name) in found}
     return {name: paths[0] for name, paths in found.items() if name not in maps}
 
 

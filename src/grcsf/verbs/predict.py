@@ -8,11 +8,13 @@ from pathlib import Path
 from grcsf.config import InferenceSettings, load_settings
 from grcsf.datasets.dataset import Case
 from grcsf.datasets.inputs import find_inputs
+from grcsf.errors import DatasetError
 from grcsf.fitting.fit import check_device, torch_device
 from grcsf.fitting.weights import WEIGHTS
-from grcsf.inference.predict import Predictor, case_files, mask_path, predict_cases
+from grcsf.inference.predict import Predictor, case_files, case_outputs, predict_cases
 from grcsf.io.dicom_files import is_dicom_input
 from grcsf.io.files import ensure_new, hash_file, make_folder, to_plain
+from grcsf.io.map_names import clashing_case
 from grcsf.io.record import RECORD_FILE, RunRecord
 from grcsf.io.volume import files_of
 from grcsf.training.package import load_model
@@ -20,7 +22,7 @@ from grcsf.verbs.common import clear_partial, model_folders
 from grcsf.verbs.predict_dicom import DicomJob, DicomOptions, MapOptions, chosen_ending, predict_dicom
 from grcsf.verbs.predict_outputs import Outputs
 
-__all__ = ["DicomOptions", "inference_settings", "predict"]
+__all__ = ["DicomOptions", "inference_settings", "predict", "refuse_map_names"]
 
 
 def predict(
@@ -34,6 +36,7 @@ def predict(
     spacing_mm: tuple[float, ...] | None = None,
     save_probabilities: bool = False,
     save_residuals: bool = False,
+    explain: bool = False,
     resume: bool = False,
     overwrite: bool = False,
     output_format: str | None = None,
@@ -51,6 +54,8 @@ def predict(
         spacing_mm: pixel spacing of PNG images.
         save_probabilities: write ``CASE_prob`` maps.
         save_residuals: write ``CASE_residual-r50`` ... maps.
+        explain: write maps that say why (``CASE_importance-1``, ``CASE_gcu-gain-0``, residual maps ...) and
+            ``CASE_explain.json``; see docs/how-to/explain.md.
         resume: keep the masks that are there.
         overwrite: replace the masks that are there.
         output_format: ``nifti``, ``nrrd``, ``mha`` or ``dicom-seg``; none: that of the images, and for DICOM NIfTI and
@@ -72,7 +77,7 @@ def predict(
     ensure_new(out, overwrite, resume)
     models = [load_model(folder) for folder in folders]
     chosen = settings or models[0].settings.inference
-    predictor = Predictor(models, chosen, torch_device(device))
+    predictor = Predictor(models, chosen, torch_device(device), explain=explain)
     claim = {
         "models": [hash_file(folder / WEIGHTS) for folder in folders],
         "inference": to_plain(chosen.model_dump(exclude_none=True)),
@@ -82,7 +87,8 @@ def predict(
         how = MapOptions(output_format, save_probabilities, save_residuals, resume)
         return predict_dicom(job, dicom or DicomOptions(), how)
     cases = find_inputs(Path(images), predictor.channels) if isinstance(images, str | Path) else tuple(images)
-    files = _outputs(out, cases, ending)
+    refuse_map_names(cases)
+    files = _outputs(out, cases, ending, explain)
     if resume and not files.missing() and (out / RECORD_FILE).is_file() and files.claimed() == claim:
         return {}
     clear_partial(make_folder(out))
@@ -102,6 +108,8 @@ def predict(
         )
         record.add("cases", len(cases))
         record.add("failed", failed)
+        if explain:
+            record.add("explain", predictor.unit_facts())
     return failed
 
 
@@ -128,10 +136,21 @@ def _image_files(cases: Sequence[Case]) -> list[Path]:
     return list(dict.fromkeys(path for case in cases for image in case.images for path in files_of(image)))
 
 
-def _outputs(out: Path, cases: Sequence[Case], ending: str | None) -> Outputs:
+def refuse_map_names(cases: Sequence[Case]) -> None:
+    """Refuse cases of which one is called like a map of another (``A`` and ``A_prob``): both would be one file.
+
+    Raises:
+        DatasetError: naming the two.
+    """
+    clash = clashing_case(case.name for case in cases)
+    if clash:
+        raise DatasetError(f"case {clash[0]} is called like a map of case {clash[1]}; rename it, or predict it apart")
+
+
+def _outputs(out: Path, cases: Sequence[Case], ending: str | None, explain: bool) -> Outputs:
     return Outputs(
         out,
-        {case.name: [mask_path(case, out, ending)] for case in cases},
+        {case.name: case_outputs(case, out, ending, explain=explain) for case in cases},
         lambda: [path for case in cases for path in case_files(case, out, ending)],
         {path.resolve() for path in _image_files(cases)},
     )

@@ -6,7 +6,6 @@ hashed names or the user's, and messages name the case, not the folder.
 
 from __future__ import annotations
 
-import glob
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,8 +20,9 @@ from grcsf.io.dicom import DicomImage, DicomStudy, open_study, read_part
 from grcsf.io.dicom_seg import SegmentationText, write_probability_seg, write_seg
 from grcsf.io.dicom_series import Part, choose_parts
 from grcsf.io.dicom_terms import load_terms
-from grcsf.io.files import make_folder
+from grcsf.io.files import make_folder, write_json
 from grcsf.io.geometry import Volume, check_same_grid
+from grcsf.io.map_names import EXPLAIN_FILE, files_beside
 from grcsf.io.private_names import case_salt, check_case_name, private_name
 from grcsf.io.progress import track
 from grcsf.io.record import RECORD_FILE, RunRecord
@@ -119,6 +119,8 @@ def predict_dicom(job: DicomJob, options: DicomOptions, how: MapOptions) -> dict
             "terms": repr([(name, terms[name]) for name in sorted(terms)]) if options.terms else None,
         }
         done = {name: [path for path, _ in _targets(name, job.out, how)] for name in cases}
+        if job.predictor.explain:
+            done = {name: [*paths, _numbers_path(name, job.out)] for name, paths in done.items()}
         files = Outputs(job.out, done, lambda: [path for name in cases for path in _present(name, job.out)], set())
         if how.resume and not files.missing() and (job.out / RECORD_FILE).is_file() and files.claimed() == claim:
             return {}
@@ -141,6 +143,8 @@ def predict_dicom(job: DicomJob, options: DicomOptions, how: MapOptions) -> dict
                     logger.error("%s: %s", name, failed[name])
             record.add("cases", len(cases))
             record.add("failed", failed)
+            if job.predictor.explain:
+                record.add("explain", job.predictor.unit_facts())
             record.add("dicom", {"series": read, "other_objects": study.skipped, "other_files": study.files.others})
     return failed
 
@@ -164,8 +168,11 @@ def _predict_case(
         write_volume(value, volumes[0].geometry, path)
     if how.probabilities and how.output_format in (None, "dicom-seg"):
         write_probability_seg(found.probabilities, images[0], study, text, job.out / f"{name}_prob_seg.dcm")
+    if found.explanation is not None:
+        write_json(_numbers_path(name, job.out), {"case": name, **found.explanation.to_json()})
     for path, write in _targets(name, job.out, how):
-        write(found, images[0], study, text, path)
+        if not (how.resume and path.is_file()):
+            write(found, images[0], study, text, path)
     for image in images:
         if image.grid is not None:
             logger.warning("%s: resampled to an even grid: %s", name, image.part.stack.fault_text())
@@ -198,18 +205,23 @@ def _maps(name: str, found: Prediction, out: Path, how: MapOptions) -> dict[Path
     """Volumes beside the mask; residual maps are NIfTI where masks are segmentations only."""
     ending = FORMATS[how.output_format or "nifti"]
     maps: dict[Path, Any] = {}
-    if how.residuals:
+    if how.residuals or found.explanation is not None:
         maps |= {out / f"{name}_residual-{key}{ending or '.nii.gz'}": value for key, value in found.residuals.items()}
+    if found.explanation is not None:
+        maps |= {out / f"{name}_{kind}{ending or '.nii.gz'}": value for kind, value in found.explanation.maps.items()}
     if how.probabilities and ending is not None:
         maps[out / f"{name}_prob{ending}"] = found.probabilities.max(axis=0)
     return {path: value.astype(np.float32) for path, value in maps.items()}
 
 
 def _present(name: str, out: Path) -> list[Path]:
-    kinds = ("", "_prob", "_residual-*")
-    endings = [ending for ending in FORMATS.values() if ending]
-    patterns = [*(f"{kind}{ending}" for kind in kinds for ending in endings), "_seg.dcm", "_prob_seg.dcm"]
-    return [path for pattern in patterns for path in out.glob(f"{glob.escape(name)}{pattern}")]
+    masks = [out / f"{name}{ending}" for ending in FORMATS.values() if ending]
+    segmentations = [out / f"{name}_seg.dcm", out / f"{name}_prob_seg.dcm"]
+    return [*(path for path in (*masks, *segmentations) if path.is_file()), *files_beside(out, name)]
+
+
+def _numbers_path(name: str, out: Path) -> Path:
+    return out / f"{name}_{EXPLAIN_FILE}"
 
 
 def _names(chosen: Sequence[Sequence[Part]], case: str | None) -> list[str]:

@@ -49,7 +49,10 @@ class Outputs:
         taken = [name for name, paths in self.main.items() if self.inputs & {path.resolve() for path in paths}]
         if taken:
             raise OutputError(f"{self.folder}: the mask of {taken[0]} would replace its image; choose another output")
-        strange = self.path.is_file() or len(self.missing()) < len(self.main)
+        maps = [path.name for path in self.present() if path.resolve() in self.inputs]
+        if maps:
+            raise OutputError(f"{self.folder}: {maps[0]} is an image that is called like a map; choose another output")
+        strange = self.path.is_file() or any(path.is_file() for paths in self.main.values() for path in paths)
         if resume and strange and self.claimed() != claim:
             raise OutputError(
                 f"{self.folder}: holds masks of another model or other settings; choose another output or --overwrite"

@@ -16,10 +16,12 @@ from grcsf.datasets.sources.registry import read_dataset
 from grcsf.datasets.splits import get_fold
 from grcsf.datasets.tables import write_cases_table
 from grcsf.errors import DatasetError, SettingsError
+from grcsf.evaluation.html import failed_html, summary_html
 from grcsf.evaluation.presets import resolve_preset
 from grcsf.evaluation.summary import Summary
 from grcsf.fitting.fit import check_device
 from grcsf.io.files import atomic_path, ensure_new, make_folder
+from grcsf.io.html import block, paragraph
 from grcsf.io.record import RunRecord
 from grcsf.preprocess.run import preprocess_dataset
 from grcsf.verbs.common import clear_folder, clear_partial, lasting, refuse_other
@@ -44,6 +46,11 @@ class RunResult:
     scores: dict[int, Summary]
     failed: dict[str, str]
     report: Path
+
+    def _repr_html_(self) -> str:
+        """Scores of every fold, for notebooks."""
+        folds = [part for index, one in self.scores.items() for part in (paragraph(f"Fold {index}"), summary_html(one))]
+        return block("Run", *folds, failed_html(self.failed, "predicted"), paragraph(f"Report: {self.report.name}"))
 
 
 def budget_settings(settings: Settings, minutes: float) -> Settings:
