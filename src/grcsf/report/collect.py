@@ -107,6 +107,10 @@ def collect_run(run: Path) -> RunContents:
         raise GrcsfError(f"{run}: no such folder; expected the output of grcsf run (or of train, predict or evaluate)")
     reader = _Reader(run)
     comparison = reader.tree(run / COMPARISON_FILES[0])
+    if comparison and not _methods(run, comparison):
+        raise GrcsfError(
+            f"{run}: a comparison without the folders of its methods; give the whole output of grcsf evaluate"
+        )
     folders = _methods(run, comparison) or sorted(
         (path for path in run.glob("fold_*") if _is_fold(path)), key=_number_of
     )

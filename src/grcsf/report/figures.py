@@ -36,12 +36,13 @@ def curve_figure(name: str, lines: Mapping[str, Points], y_label: str, log_y: bo
         name: unique within the page; starts every id of the SVG.
         lines: label -> points.
         y_label: what the values are.
-        log_y: logarithmic axis, if every value is above zero.
+        log_y: logarithmic axis, if every value is above zero and they span more than a factor of ten.
     """
     drawn = {label: points for label, points in lines.items() if points}
     if not drawn:
         return None
-    positive = all(y > 0 for points in drawn.values() for _, y in points)
+    heights = [y for points in drawn.values() for _, y in points]
+    logarithmic = log_y and min(heights) > 0 and max(heights) > 10 * min(heights)
 
     def draw(axes: Any) -> None:
         for (label, points), style, colour in zip(
@@ -49,7 +50,7 @@ def curve_figure(name: str, lines: Mapping[str, Points], y_label: str, log_y: bo
         ):
             marker = "o" if len(points) == 1 else None
             axes.plot(*zip(*points, strict=True), label=label, linestyle=style, color=colour, marker=marker, lw=1.6)
-        if log_y and positive:
+        if logarithmic:
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter(LogFormatter())
             axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
