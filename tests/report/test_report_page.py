@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import itertools
 import json
 import re
 import shutil
@@ -72,6 +75,48 @@ def test_ids_of_the_page_are_unique_and_references_resolve(make_sample: MakeSamp
     assert len(page.ids) == len(set(page.ids))
     wanted = re.findall(r'(?:href="#|url\(#)([^")]+)', page.html)
     assert set(wanted) <= set(page.ids)
+
+
+def test_the_page_allows_its_own_script_and_nothing_else(make_sample: MakeSample) -> None:
+    page = Page(write_report(*_folders(make_sample())))
+    (policy,) = [m["content"] or "" for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy"]
+    rules = dict(part.strip().split(" ", 1) for part in policy.split(";"))
+    digest = base64.b64encode(hashlib.sha256(page.scripts[1].encode()).digest()).decode()
+    assert rules["default-src"] == "'none'"
+    assert rules["script-src"] == f"'sha256-{digest}'"
+    assert rules["img-src"] == "data:"
+    assert [script.get("type") for script in page.all("script")] == ["application/json", None]
+    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+
+
+@pytest.mark.parametrize("compared", [False, True], ids=["run", "comparison"])
+def test_headings_landmarks_and_figures_serve_those_who_listen(
+    make_sample: MakeSample, make_comparison: Callable[..., Any], compared: bool
+) -> None:
+    if compared:
+        made = make_comparison(3)
+        page = Page(write_report(made.folder, made.dataset, predictions=made.methods))
+    else:
+        page = Page(write_report(*_folders(make_sample())))
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    for landmark in ("main", "nav"):
+        assert len(page.all(landmark)) == 1
+    assert page.all("a")[0] == {"class": "skip", "href": "#main"}
+    for svg in page.all("svg"):
+        assert svg["role"] == "img"
+        assert len(svg["aria-label"] or "") > 40
+    for image in page.all("img"):
+        assert image["alt"]
+    for section in page.all("section"):
+        assert section["aria-labelledby"] in page.ids
+    for head in page.all("th"):
+        assert head.get("scope") in ("col", "row")
+    linked = [a["href"] for a in page.all("a")]
+    sections = [f"#{section['aria-labelledby']}" for section in page.all("section")]
+    assert [link for link in linked if link in sections][: len(sections)] == sections
 
 
 def test_case_names_are_data_not_markup(make_sample: MakeSample) -> None:

@@ -44,7 +44,8 @@ _OVERLAPS = {
     "share": "a lesion is found if at least {threshold:g} of it is covered",
     "iou": "a lesion is found at an intersection over union of at least {threshold:g}",
 }
-_FOLDERS = re.compile(r"(?<![\w:/.<])(?:~?/|[A-Za-z]:[\\/]|\\\\)(?:[^\s/\\:*?\"'<>|]+[\\/])+(?=[^\s/\\])")
+_PART = r"(?:(?!\.\w{1,5}[\s,)])[^/\\:;*?\"'<>|\n])+"  # may hold blanks, as names of people do; a file ends one
+_FOLDERS = re.compile(rf"(?<![\w:/.<])(?:~?/|[A-Za-z]:[\\/]|\\\\)(?:{_PART}[\\/])+(?=[^\s/\\])")
 
 
 def without_folders(text: str) -> str:
