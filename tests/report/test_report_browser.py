@@ -245,6 +245,25 @@ def test_no_serious_finding_of_axe_on_a_comparison(page: Recorded, make_comparis
     assert page.errors == []
 
 
+def test_the_focus_is_seen(page: Recorded, make_sample: Callable[..., Any]) -> None:
+    tab = page.open(write_report(make_sample(folds=1).run, None))
+    tab.get_by_role("button", name="Dice", exact=True).focus()
+    tab.keyboard.press("Tab")  # from the keyboard: only then a button shows its focus
+    style = tab.evaluate(
+        "(({outlineStyle, outlineWidth}) => [outlineStyle, outlineWidth])(getComputedStyle(document.activeElement))"
+    )
+    assert style == ["solid", "2px"]
+
+
+def test_a_link_to_a_case_shows_it_though_its_pictures_waited(page: Recorded, make_sample: Callable[..., Any]) -> None:
+    sample = make_sample(names=tuple(f"case-{index:02d}" for index in range(18)), folds=1)
+    tab = page.open(write_report(sample.run, sample.dataset))
+    tab.evaluate("location.hash = '#case-12'")
+    tab.locator("#case-12 img").first.wait_for()
+    assert tab.locator("#case-12 header").is_visible()
+    assert -50 < tab.locator("#case-12").bounding_box()["y"] < 850  # in the window, though others above it grew
+
+
 def test_the_skip_link_is_first_and_leads_to_the_content(page: Recorded, make_sample: Callable[..., Any]) -> None:
     tab = page.open(write_report(make_sample(folds=1).run, None))
     tab.keyboard.press("Tab")

@@ -150,6 +150,56 @@ def test_without_dataset_predictions_are_shown_alone(make_sample: MakeSample) ->
     assert set(titles) == {"Prediction", "Residual, 50 % hidden", "Residual, 75 % hidden"}
 
 
+def test_what_the_units_did_is_shown_where_it_was_kept(make_sample: MakeSample) -> None:
+    sample = make_sample(folds=1)
+    masks = sample.run / "fold_0" / "validation"
+    rng = np.random.default_rng(0)
+    for kind in ("importance-1", "fusion-1-r50", "rcu-gain-1", "gcu-gain-0"):
+        values = rng.uniform(size=(48, 40)).astype(np.float32)
+        write_like(values, sample.dataset / "imagesTr" / "case-1_0000.png", masks / f"case-1_{kind}.mha", (1.0, 1.5))
+    (masks / "case-1_fusion-2-r50.mha").write_bytes(b"no image")
+    page = Page(write_report(sample.run, sample.dataset))
+    titles = re.findall(r"<figcaption>([^<]*)</figcaption><img", page.html)
+    for title in ("Importance, level 1", "Fusion, level 1, 50 % hidden", "RCU gain, level 1", "GCU gain, level 0"):
+        assert titles.count(title) == 1
+    assert "case-1_fusion-2-r50.mha is not shown" in page.text
+
+
+def test_labels_have_numbers_and_figures_of_their_own(make_sample: MakeSample) -> None:
+    sample = make_sample(folds=1)
+    cases = sample.run / "fold_0" / "scores" / "cases.csv"
+    head, *rows = cases.read_text().splitlines()
+    cases.write_text("\n".join([head, *rows, *(row.replace(",lesion,", ",edema & <more>,") for row in rows)]))
+    page = Page(write_report(sample.run, sample.dataset))
+    assert page.text.count("Label: lesion") == page.text.count("Label: edema & <more>") == 4
+    assert len(page.rows) == 2 * 8
+    assert len(page.ids) == len(set(page.ids))
+    assert "Dice of lesion, 7 subjects with lesion" in page.text
+
+
+def test_scores_without_lesions_make_a_page(make_sample: MakeSample) -> None:
+    sample = make_sample(folds=1)
+    scores = sample.run / "fold_0" / "scores"
+    lines = (scores / "cases.csv").read_text().splitlines()
+    kept = lines[0].split(",").index("fn") + 1
+    (scores / "cases.csv").write_text("\n".join(",".join(line.split(",")[:kept]) for line in lines))
+    (scores / "lesions.csv").unlink()
+    page = Page(write_report(sample.run, None))
+    assert "Lesion F1" not in page.text
+    assert "Precision" in page.text
+
+
+@pytest.mark.parametrize(
+    "row", ["case-9,lesion", "case-9,lesion,1,1,1,1,0.5,0.5,0.5,0.5,0.5,1,1,1,extra,,,,,,,,,,,,,,,,,,,"]
+)
+def test_rows_that_are_cut_or_too_long_are_told_or_read(make_sample: MakeSample, row: str) -> None:
+    sample = make_sample(folds=1)
+    cases = sample.run / "fold_0" / "scores" / "cases.csv"
+    cases.write_text(cases.read_text() + row + "\n")
+    page = Page(write_report(sample.run, None))
+    assert "cases.csv holds a value that is no number" in page.text or any("case-9" in one for one in page.rows)
+
+
 def test_without_residual_maps_a_sentence_says_so(make_sample: MakeSample) -> None:
     sample = make_sample()
     for path in sample.run.rglob("*_residual-*"):

@@ -62,15 +62,17 @@ def test_maps_without_sign_start_at_zero() -> None:
 
 def test_each_kind_of_map_has_a_scale_of_its_own() -> None:
     ones = np.ones((30, 20))
-    maps = (ShownMap("", "residual", "r50", -2 * ones), ShownMap("", "importance", "level-1", 0.5 * ones))
+    maps = (ShownMap("", "residual", "r50", -2 * ones), ShownMap("", "importance", "1", 0.5 * ones))
     tiles, scales = draw_tiles("a", view(maps=maps))
-    assert [tile.title for tile in tiles[3:]] == ["Residual, 50 % hidden", "Importance, level-1"]
+    assert [tile.title for tile in tiles[3:]] == ["Residual, 50 % hidden", "Importance, level 1"]
     assert [(scale.low, scale.high) for scale in scales] == [(-2.0, 2.0), (0.0, 0.5)]
 
 
 def test_maps_of_several_methods_name_their_method() -> None:
-    assert map_title(ShownMap("ours", "gcu-gain", "level-2", np.zeros((1, 1)))) == "GCU gain, level-2, ours"
-    assert map_title(ShownMap("", "fusion", "a.b", np.zeros((1, 1)))) == "Fusion, a.b"
+    one = np.zeros((1, 1))
+    assert map_title(ShownMap("ours", "gcu-gain", "0", one)) == "GCU gain, level 0, ours"
+    assert map_title(ShownMap("", "fusion", "2-r75", one)) == "Fusion, level 2, 75 % hidden"
+    assert map_title(ShownMap("", "rcu-gain", "a.b", one)) == "RCU gain, a.b"
 
 
 def test_each_method_has_a_picture_with_its_score_below() -> None:

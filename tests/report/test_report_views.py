@@ -128,10 +128,11 @@ def test_no_readable_file_gives_no_view(tmp_path: Path) -> None:
 
 def test_maps_are_those_of_the_case_alone_in_their_order() -> None:
     stems = (
-        "a_importance-level-10",
-        "a_importance-level-2",
-        "a_fusion-w",
+        "a_importance-10",
+        "a_importance-2",
+        "a_fusion-1-r50",
         "a_gcu-gain-1",
+        "a_rcu-gain-1",
         "a_residual-r75",
         "a_residual-r50",
         "a_b_residual-r50",
@@ -145,10 +146,11 @@ def test_maps_are_those_of_the_case_alone_in_their_order() -> None:
     assert [one.path.stem for one in map_files("a", files)] == [
         "a_residual-r50",
         "a_residual-r75",
-        "a_importance-level-2",
-        "a_importance-level-10",
+        "a_importance-2",
+        "a_importance-10",
+        "a_fusion-1-r50",
+        "a_rcu-gain-1",
         "a_gcu-gain-1",
-        "a_fusion-w",
     ]
     assert [one.detail for one in map_files("A.B", files)] == ["r50"]
     assert map_files(".", files) == []

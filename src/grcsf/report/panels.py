@@ -34,9 +34,10 @@ MAP_INK = {True: "#000000", False: "#ffffff"}
 """Colour of the outline on a map, by whether the map is signed."""
 _MAP_WORDS = {
     "residual": ("Residual", "residual: image minus reconstruction, in units of the normalised image"),
-    "importance": ("Importance", "importance: how much the network looks there"),
-    "gcu-gain": ("GCU gain", "gain of the Global Compensation Unit: what it gave back to the skip feature"),
-    "fusion": ("Fusion", "fusion: weight of the residual features beside those of the image"),
+    "importance": ("Importance", "importance of the patch a voxel lies in, of the Region Compensation Unit"),
+    "fusion": ("Fusion", "fusion: weight of a residual map times its importance, the factor the unit multiplies with"),
+    "rcu-gain": ("RCU gain", "what the Region Compensation Unit adds, relative to what was there"),
+    "gcu-gain": ("GCU gain", "what the Global Compensation Unit adds to a skip, relative to what was there"),
 }
 """Kind of map -> name, what its values mean."""
 
@@ -136,10 +137,15 @@ def _map_tiles(
 
 
 def map_title(one: ShownMap) -> str:
-    """What a map is called, such as ``Residual, 75 % hidden``; with its method, if there are several."""
-    words = f"{_MAP_WORDS[one.kind][0]}, {one.detail}"
-    if one.kind == "residual" and (match := re.fullmatch(r"r(\d+)", one.detail)):
-        words = f"Residual, {match[1]} % hidden"
+    """What a map is called, such as ``Residual, 75 % hidden``; with its method, if there are several.
+
+    >>> map_title(ShownMap("ours", "fusion", "1-r50", np.zeros((1, 1))))
+    'Fusion, level 1, 50 % hidden, ours'
+    """
+    known = re.fullmatch(r"(\d*)-?(?:r(\d+))?", one.detail)
+    level, ratio = known.groups() if known else ("", None)
+    parts = [*([f"level {level}"] if level else []), *([f"{ratio} % hidden"] if ratio else [])]
+    words = ", ".join([_MAP_WORDS[one.kind][0], *(parts or [one.detail])])
     return f"{words}, {one.method}" if one.method else words
 
 

@@ -21,13 +21,13 @@ _COARSE = 1.5
 _PLANES = ("sagittal", "coronal", "axial")
 
 
-MAP_KINDS = ("residual", "importance", "gcu-gain", "fusion")
+MAP_KINDS = ("residual", "importance", "fusion", "rcu-gain", "gcu-gain")
 """Maps that may lie beside a prediction as ``CASE_KIND-DETAIL``, in the order they are shown."""
 
 
 @dataclass(frozen=True)
 class MapFile:
-    """A map beside a prediction: its kind, what stands behind it in the name (``r75``, ``level-1``), its file."""
+    """A map beside a prediction: its kind, what stands behind it in the name (``r75``, ``1-r50``), its file."""
 
     kind: str
     detail: str
