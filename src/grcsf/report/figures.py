@@ -14,7 +14,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogFormatter, MaxNLocator, NullFormatter
 
-__all__ = ["COLOURS", "INK", "MANY", "MARKERS", "STYLES", "curve_figure", "scatter_figure", "svg_figure"]
+__all__ = ["COLOURS", "INK", "MANY", "MARKERS", "STYLES", "curve_figure", "scatter_figure", "short_name", "svg_figure"]
 
 COLOURS = ("#2b8cbe", "#e07b16", "#1b9e77", "#a970b5", "#c24a3a", "#8a8a2b")
 """Told apart under the common forms of colour blindness and on white and near-black; line styles and marks help."""
@@ -23,6 +23,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 INK = "#010203"
 """Stands for the text colour of the page and is replaced by it."""
 _SIZE_INCHES = (5.2, 3.0)
+_LONGEST_NAME = 28
 MANY = 1000
 """Marks from which on they become one picture: the page stays small and quick."""
 
@@ -49,7 +50,14 @@ def curve_figure(name: str, lines: Mapping[str, Points], y_label: str, log_y: bo
             drawn.items(), itertools.cycle(STYLES), itertools.cycle(COLOURS), strict=False
         ):
             marker = "o" if len(points) == 1 else None
-            axes.plot(*zip(*points, strict=True), label=label, linestyle=style, color=colour, marker=marker, lw=1.6)
+            axes.plot(
+                *zip(*points, strict=True),
+                label=short_name(label),
+                linestyle=style,
+                color=colour,
+                marker=marker,
+                lw=1.6,
+            )
         if logarithmic:
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter(LogFormatter())
@@ -81,7 +89,7 @@ def scatter_figure(name: str, groups: Mapping[str, Points], x_label: str, y_labe
             axes.scatter(
                 x,
                 y,
-                label=label,
+                label=short_name(label),
                 marker=marker,
                 s=18,
                 facecolors="none",
@@ -100,6 +108,16 @@ def scatter_figure(name: str, groups: Mapping[str, Points], x_label: str, y_labe
 
     counts = ", ".join(f"{label}: {len(points)} cases" for label, points in drawn.items())
     return svg_figure(name, f"{y_label} of each case against {x_label}. {counts}; numbers in the table of cases.", draw)
+
+
+def short_name(text: str) -> str:
+    """A name that leaves room for the axes; Matplotlib hides names that start with an underscore.
+
+    >>> short_name("_a"), len(short_name("a" * 90))
+    (' _a', 28)
+    """
+    text = f" {text}" if text.startswith("_") else text
+    return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 1]}…"
 
 
 def svg_figure(

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from grcsf.evaluation.statistics import Interval
 from grcsf.evaluation.volumes import Agreement
-from grcsf.report.figures import COLOURS, INK, MANY, MARKERS, STYLES, Points, svg_figure
+from grcsf.report.figures import COLOURS, INK, MANY, MARKERS, STYLES, Points, short_name, svg_figure
 from grcsf.report.words import number_text, score_text, size_text
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
     "paired_figure",
 ]
 
-_LONGEST_NAME = 28
 _INCHES_PER_LINE = 0.42
 
 
@@ -65,7 +64,7 @@ def box_figure(name: str, groups: Mapping[str, Sequence[float]], x_label: str) -
                 capprops=ink,
                 medianprops={"color": INK, "linewidth": 2.4},
             )
-        axes.set_yticks(range(len(drawn)), [_short(label) for label in drawn])
+        axes.set_yticks(range(len(drawn)), [short_name(label) for label in drawn])
         axes.set_ylim(len(drawn) - 0.4, -0.6)
         axes.set_xlim(-0.03, 1.03)
         axes.set_xlabel(x_label)
@@ -102,9 +101,9 @@ def interval_figure(name: str, rows: Mapping[str, Mapping[str, Interval]], x_lab
                 colour, mark = looks[method]
                 if math.isfinite(one.low):
                     axes.plot([one.low, one.high], [place, place], color=colour, lw=1.8, solid_capstyle="butt")
-                label = _short(method) if methods is next(m for m in drawn.values() if method in m) else None
+                label = short_name(method) if methods is next(m for m in drawn.values() if method in m) else None
                 axes.plot([one.mean], [place], mark, color=colour, ms=5.5, label=label, ls="none")
-        axes.set_yticks(range(len(drawn)), [_short(row) for row in drawn])
+        axes.set_yticks(range(len(drawn)), [short_name(row) for row in drawn])
         axes.set_ylim(len(drawn) - 0.5, -0.5)
         axes.set_xlim(-0.03, 1.03)
         axes.set_xlabel(f"{x_label}, mean and 95 % interval")
@@ -177,8 +176,8 @@ def paired_figure(name: str, pairs: Points, a: str, b: str, what: str) -> Markup
             axes.scatter(table[part, 1], table[part, 0], s=18, rasterized=len(table) > MANY, **style)
         axes.plot([0, 1], [0, 1], color=INK, lw=0.9, ls="--", alpha=0.7)
         axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
-        axes.set_xlabel(f"{what}, {_short(b)}")
-        axes.set_ylabel(f"{what}, {_short(a)}")
+        axes.set_xlabel(f"{what}, {short_name(b)}")
+        axes.set_ylabel(f"{what}, {short_name(a)}")
 
     higher, lower = int((table[:, 0] > table[:, 1]).sum()), int((table[:, 0] < table[:, 1]).sum())
     alt = (
@@ -211,7 +210,7 @@ def difference_figure(name: str, pairs: Points, a: str, b: str, what: str) -> Ma
             axes.scatter(ranks[part], difference[part], s=12, rasterized=many, **style)
         axes.axhline(0.0, color=INK, lw=0.8)
         axes.set_xlabel("cases, sorted")
-        axes.set_ylabel(f"{what}: {_short(a)} \u2212 {_short(b)}")
+        axes.set_ylabel(f"{what}: {short_name(a)} \u2212 {short_name(b)}")
 
     low, middle, high = np.quantile(difference, (0.25, 0.5, 0.75))
     words = f"median {number_text(middle)}, quartiles {number_text(low)} and {number_text(high)}"
@@ -238,7 +237,9 @@ def calibration_figure(name: str, curves: Mapping[str, Points], errors: Mapping[
         for (label, points), (colour, mark), line in zip(
             drawn.items(), zip(*_looks(), strict=False), itertools.cycle(STYLES), strict=False
         ):
-            axes.plot(*zip(*points, strict=True), label=_short(label), color=colour, marker=mark, ls=line, ms=4, lw=1.4)
+            axes.plot(
+                *zip(*points, strict=True), label=short_name(label), color=colour, marker=mark, ls=line, ms=4, lw=1.4
+            )
         axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
         axes.set_xlabel("predicted probability, mean of the bin")
         axes.set_ylabel("share of lesion voxels")
@@ -257,7 +258,3 @@ def _looks() -> tuple[itertools.cycle[str], itertools.cycle[str]]:
 
 def _lines(count: float) -> tuple[float, float]:
     return 5.2, 0.75 + _INCHES_PER_LINE * max(count, 1.5)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST_NAME else f"{text[: _LONGEST_NAME - 1]}…"
