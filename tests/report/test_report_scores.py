@@ -69,7 +69,7 @@ def test_where_subjects_come_from_is_said(make_sample: MakeSample, tmp_path: Pat
     given.write_text(json.dumps({f"case-{index}": "p" for index in range(8)}))
     page = Page(report(sample.run, subjects=given, overwrite=True))
     assert "from the file given" in page.text
-    assert "8 cases of 1 subjects" in page.text
+    assert "8 cases of 1 subject " in page.text
 
 
 def test_scores_of_one_method_make_a_page_with_and_without_pictures(make_sample: MakeSample, tmp_path: Path) -> None:

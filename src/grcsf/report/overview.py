@@ -115,7 +115,7 @@ def headlines(run: RunContents, numbers: Sequence[LabelNumbers], subjects: Subje
     cases = shared_cases(run)
     who = {subjects.of.get(case, case) for case in cases}
     n_subjects = run.comparison.get("n_subjects") or len(who)
-    found.append(Headline(str(len(cases)), "", f"cases of {n_subjects} subjects"))
+    found.append(Headline(str(len(cases)), "", f"cases of {n_subjects} subject{'' if n_subjects == 1 else 's'}"))
     if len(numbers) == 1 and len(numbers[0].methods) == 1:
         (one,), lesions = numbers[0].methods, numbers[0].by_size
         hits, all_ = (sum(row.counts[one.name][k] for row in lesions) for k in (0, 1))
