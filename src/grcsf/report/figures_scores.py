@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from markupsafe import Markup
 
 from grcsf.evaluation.statistics import Interval
@@ -25,6 +26,8 @@ __all__ = [
 ]
 
 _INCHES_PER_LINE = 0.42
+_EVEN = "#808080"
+"""Seen on white and on near-black, where marks have become a picture and cannot take the ink of the page."""
 
 
 def box_figure(name: str, groups: Mapping[str, Sequence[float]], x_label: str) -> Markup | None:
@@ -170,8 +173,7 @@ def paired_figure(name: str, pairs: Points, a: str, b: str, what: str) -> Markup
         return None
 
     def draw(axes: Any) -> None:
-        above = table[:, 0] > table[:, 1]
-        for part, colour, mark in ((above, COLOURS[0], "^"), (~above, COLOURS[1], "v")):
+        for part, colour, mark in _signs(table[:, 0] - table[:, 1]):
             style: dict[str, Any] = {"marker": mark, "facecolors": "none", "edgecolors": colour, "linewidths": 1.0}
             axes.scatter(table[part, 1], table[part, 0], s=18, rasterized=len(table) > MANY, **style)
         axes.plot([0, 1], [0, 1], color=INK, lw=0.9, ls="--", alpha=0.7)
@@ -203,7 +205,7 @@ def difference_figure(name: str, pairs: Points, a: str, b: str, what: str) -> Ma
 
     def draw(axes: Any) -> None:
         ranks = np.arange(1, difference.size + 1)
-        for part, colour, mark in ((difference > 0, COLOURS[0], "^"), (difference <= 0, COLOURS[1], "v")):
+        for part, colour, mark in _signs(difference):
             many = difference.size > MANY
             axes.vlines(ranks[part], 0, difference[part], colors=colour, linewidths=1.0, rasterized=many)
             style: dict[str, Any] = {"marker": mark, "facecolors": "none", "edgecolors": colour, "linewidths": 0.9}
@@ -250,6 +252,11 @@ def calibration_figure(name: str, curves: Mapping[str, Points], errors: Mapping[
     return svg_figure(
         name, f"Reliability curve over {len(next(iter(drawn.values())))} bins. {words}.", draw, (4.2, 4.0)
     )
+
+
+def _signs(difference: npt.NDArray[np.float64]) -> tuple[tuple[npt.NDArray[np.bool_], str, str], ...]:
+    """Which differences are above, below and at zero, with the colour and the mark of each."""
+    return (difference > 0, COLOURS[0], "^"), (difference < 0, COLOURS[1], "v"), (difference == 0, _EVEN, ".")
 
 
 def _looks() -> tuple[itertools.cycle[str], itertools.cycle[str]]:
