@@ -1,64 +1,79 @@
-"""A real browser for pages: Chromium without a window, every console error and every request written down.
+"""A headless Chromium for tests of pages: fixtures ``browser`` and ``page``; they skip where there is none.
 
-A test module takes the fixtures by ``from browser import browser, page`` (skipped where there is no browser).
+A ``conftest.py`` of tests that need them says ``from browser import browser, page`` (with ``# noqa: F401``).
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
+__all__ = ["ARGUMENTS", "Recorded", "browser", "browser_path", "page", "recorded"]
+
+ARGUMENTS = (
+    *("--no-sandbox", "--disable-gpu", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-quic"),
+    *("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 @dataclass
 class Recorded:
-    """A page of the browser and what happened on it.
+    """What a page wrote to its console as errors and warnings, its uncaught errors, and the addresses it asked for."""
 
-    Attributes:
-        tab: Playwright's page.
-        errors: console errors and warnings, and exceptions of scripts.
-        requests: addresses that the page asked for, data URIs left out.
-    """
-
-    tab: Any
     errors: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 
-    def open(self, path: Path) -> Any:
-        """Load a file from disk and give Playwright's page."""
-        self.tab.goto(path.resolve().as_uri())
-        return self.tab
+    def outside(self, address: str) -> list[str]:
+        """Requests that went elsewhere than to ``address`` or the page itself."""
+        return [url for url in self.requests if not url.startswith((address, "data:", "blob:"))]
 
 
-@pytest.fixture(scope="module")
+def browser_path() -> str | None:
+    """The browser: ``GRCSF_CHROMIUM``, or one on the path."""
+    return os.environ.get("GRCSF_CHROMIUM") or next((found for name in _NAMES if (found := shutil.which(name))), None)
+
+
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    """Headless Chromium; skips where Playwright or the browser is absent."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="browser tests need the package playwright")
-    if CHROMIUM is None:
-        pytest.skip("browser tests need Chromium on the path")
-    with playwright.sync_playwright() as session:
-        started = session.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        yield started
-        started.close()
+    """One Chromium for all tests, with WebGL 2 drawn on the CPU."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="no package playwright: pip install 'grcsf[dev]'")
+    path = browser_path()
+    if path is None:
+        pytest.skip("no browser: Chromium is not on the path (or name it in GRCSF_CHROMIUM)")
+    with sync_api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=path, headless=True, args=list(ARGUMENTS))
+        yield running
+        running.close()
 
 
 @pytest.fixture
-def page(browser: Any) -> Iterator[Recorded]:
-    """A fresh page of the browser with everything recorded."""
-    context = browser.new_context(viewport={"width": 1200, "height": 900})
-    record = Recorded(context.new_page())
-    record.tab.on("console", lambda m: record.errors.append(m.text) if m.type in ("error", "warning") else None)
-    record.tab.on("pageerror", lambda error: record.errors.append(str(error)))
-    record.tab.on("request", lambda r: None if r.url.startswith("data:") else record.requests.append(r.url))
-    yield record
+def page(browser: Any) -> Iterator[Any]:
+    """A fresh page of 1280 x 800 pixels; :func:`recorded` gives what was recorded of it."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
+    made = context.new_page()
+    made.set_default_timeout(60_000)
+    notes = Recorded()
+    made.on("console", lambda line: notes.errors.append(line.text) if _counts(line) else None)
+    made.on("pageerror", lambda error: notes.errors.append(str(error)))
+    made.on("request", lambda request: notes.requests.append(request.url))
+    made.grcsf_recorded = notes
+    yield made
     context.close()
+
+
+def _counts(line: Any) -> bool:
+    """Errors and warnings, but not what the driver that draws on the CPU says of its own pace."""
+    return line.type in ("error", "warning") and "GL Driver Message" not in line.text
+
+
+def recorded(page: Any) -> Recorded:
+    """What the page wrote and asked for so far."""
+    found = page.grcsf_recorded
+    assert isinstance(found, Recorded)
+    return found

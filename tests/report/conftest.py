@@ -13,6 +13,7 @@ import pytest
 import SimpleITK
 import yaml
 
+from browser import browser, page  # noqa: F401
 from grcsf.config import Settings
 from grcsf.datasets.header import write_dataset_json
 from grcsf.evaluation.files import write_cases, write_summary

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from browser import Recorded, browser, page
+from browser import recorded
 from grcsf.report.page import write_report
-
-__all__ = ["browser", "page"]  # fixtures
 
 SEVERE = {"serious", "critical"}
 HOSTILE = ("</script><script>document.title='owned'</script>", "\"'`${x}&amp;", "é漢字 " + "very-long-" * 25)
+
+
+def opened(page: Any, path: Path) -> Any:
+    page.goto(path.resolve().as_uri())
+    return page
 
 
 def cells(tab: Any, column: int) -> list[str]:
@@ -64,25 +66,26 @@ def large(make_large: Callable[..., Path], tmp_path: Path) -> Path:
     return write_report(make_large(), None, tmp_path / "large.html")
 
 
-def test_a_page_of_three_thousand_cases_opens_and_sorts_in_seconds(page: Recorded, large: Path) -> None:
+def test_a_page_of_three_thousand_cases_opens_and_sorts_in_seconds(page: Any, large: Path) -> None:
     assert large.stat().st_size < 3_000_000
-    start = time.monotonic()
-    tab = page.open(large)
+    tab = opened(page, large)
     assert tab.locator("#case-status").inner_text() == "Rows 1 to 50 of 3000 rows"
-    opened = time.monotonic()
     dice = column_of(tab, "Dice")
     assert cells(tab, dice) == sorted(cells(tab, dice))  # worst first
-    tab.get_by_role("button", name="Dice", exact=True).click()
+    sorting = tab.get_by_role("button", name="Dice", exact=True).evaluate(
+        "button => { const start = performance.now(); button.click(); return performance.now() - start; }"
+    )
     best = [float(text) for text in cells(tab, dice)]
     assert best == sorted(best, reverse=True)
     assert best[0] > 0.98
-    assert opened - start < 10
-    assert time.monotonic() - opened < 5
-    assert page.errors == []
+    opening = tab.evaluate("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd")
+    assert opening < 5000  # milliseconds
+    assert sorting < 2000
+    assert recorded(page).errors == []
 
 
-def test_columns_sort_by_keyboard_and_say_so(page: Recorded, large: Path) -> None:
-    tab = page.open(large)
+def test_columns_sort_by_keyboard_and_say_so(page: Any, large: Path) -> None:
+    tab = opened(page, large)
     assert head(tab, "Dice").get_attribute("aria-sort") == "ascending"
     tab.get_by_role("button", name="Case", exact=True).focus()
     tab.keyboard.press("Enter")
@@ -94,8 +97,8 @@ def test_columns_sort_by_keyboard_and_say_so(page: Recorded, large: Path) -> Non
     assert cells(tab, column_of(tab, "Case"))[0] == "case-2999"
 
 
-def test_rows_without_a_value_come_last_whichever_way(page: Recorded, large: Path) -> None:
-    tab = page.open(large)
+def test_rows_without_a_value_come_last_whichever_way(page: Any, large: Path) -> None:
+    tab = opened(page, large)
     tab.locator("#case-size").select_option("all")
     recall = column_of(tab, "Recall")
     for _ in range(2):
@@ -105,8 +108,8 @@ def test_rows_without_a_value_come_last_whichever_way(page: Recorded, large: Pat
         assert texts == numbers + ["-"] * (len(texts) - len(numbers))
 
 
-def test_text_and_numbers_filter_and_clear(page: Recorded, large: Path) -> None:
-    tab = page.open(large)
+def test_text_and_numbers_filter_and_clear(page: Any, large: Path) -> None:
+    tab = opened(page, large)
     status = tab.locator("#case-status")
     tab.get_by_label("Text").fill("CASE-000")  # case-0000 to case-0009
     assert status.inner_text() == "Rows 1 to 10 of 10 of 3000 rows that match"
@@ -122,8 +125,8 @@ def test_text_and_numbers_filter_and_clear(page: Recorded, large: Path) -> None:
     assert status.inner_text() == "Rows 1 to 50 of 3000 rows"
 
 
-def test_rows_are_paged(page: Recorded, large: Path) -> None:
-    tab = page.open(large)
+def test_rows_are_paged(page: Any, large: Path) -> None:
+    tab = opened(page, large)
     back, forward = (tab.get_by_role("button", name=f"{word} rows") for word in ("Previous", "Next"))
     assert back.is_disabled()
     first = cells(tab, column_of(tab, "Case"))
@@ -148,9 +151,9 @@ def test_without_javascript_the_first_rows_and_pictures_are_there(
     context.close()
 
 
-def test_pictures_appear_when_scrolled_to_and_not_before(page: Recorded, make_sample: Callable[..., Any]) -> None:
+def test_pictures_appear_when_scrolled_to_and_not_before(page: Any, make_sample: Callable[..., Any]) -> None:
     sample = make_sample(names=tuple(f"case-{index:02d}" for index in range(18)), folds=1)
-    tab = page.open(write_report(sample.run, sample.dataset))
+    tab = opened(page, write_report(sample.run, sample.dataset))
     slots, total = tab.locator("[data-pictures]"), tab.locator("article.case").count()
     assert slots.count() == total - 6
     tab.locator("article.case").last.scroll_into_view_if_needed()
@@ -159,13 +162,13 @@ def test_pictures_appear_when_scrolled_to_and_not_before(page: Recorded, make_sa
     assert slots.count() > 0  # those in between were scrolled past and wait on
     assert last.locator("img").count() == 5
     assert last.locator("img").first.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
-    assert page.errors == []
-    assert page.requests == [tab.url.partition("#")[0]]  # the file itself and nothing else
+    assert recorded(page).errors == []
+    assert recorded(page).outside(tab.url.partition("#")[0]) == []
 
 
-def test_a_case_of_the_table_leads_to_its_pictures(page: Recorded, make_sample: Callable[..., Any]) -> None:
+def test_a_case_of_the_table_leads_to_its_pictures(page: Any, make_sample: Callable[..., Any]) -> None:
     sample = make_sample()
-    tab = page.open(write_report(sample.run, sample.dataset))
+    tab = opened(page, write_report(sample.run, sample.dataset))
     name = cells(tab, column_of(tab, "Case"))[0]
     tab.locator("#case-table tbody a").first.click()
     shown = tab.locator(tab.evaluate("location.hash"))
@@ -173,9 +176,9 @@ def test_a_case_of_the_table_leads_to_its_pictures(page: Recorded, make_sample: 
     assert shown.is_visible()
 
 
-def test_the_print_holds_every_row_picture_and_setting(page: Recorded, make_sample: Callable[..., Any]) -> None:
+def test_the_print_holds_every_row_picture_and_setting(page: Any, make_sample: Callable[..., Any]) -> None:
     sample = make_sample(names=tuple(f"case-{index:02d}" for index in range(60)))
-    tab = page.open(write_report(sample.run, sample.dataset, cases=9))
+    tab = opened(page, write_report(sample.run, sample.dataset, cases=9))
     assert len(cells(tab, 0)) == 50
     pdf = tab.pdf(prefer_css_page_size=True)
     assert len(re.findall(rb"/Type\s*/Page\b", pdf)) > 2
@@ -186,13 +189,11 @@ def test_the_print_holds_every_row_picture_and_setting(page: Recorded, make_samp
     assert len(cells(tab, 0)) == 60
     tab.evaluate("dispatchEvent(new Event('afterprint'))")
     assert len(cells(tab, 0)) == 50
-    assert page.errors == []
+    assert recorded(page).errors == []
 
 
-def test_ink_is_dark_on_light_and_light_on_dark_and_dark_in_print(
-    page: Recorded, make_sample: Callable[..., Any]
-) -> None:
-    tab = page.open(write_report(make_sample(folds=1).run, None))
+def test_ink_is_dark_on_light_and_light_on_dark_and_dark_in_print(page: Any, make_sample: Callable[..., Any]) -> None:
+    tab = opened(page, write_report(make_sample(folds=1).run, None))
 
     def brightness() -> tuple[float, float]:
         script = r"part => getComputedStyle(document.documentElement)[part].match(/\d+/g).slice(0, 3)"
@@ -208,45 +209,43 @@ def test_ink_is_dark_on_light_and_light_on_dark_and_dark_in_print(
 
 
 @pytest.mark.parametrize("width", [320, 480, 800])
-def test_a_narrow_window_does_not_scroll_sideways(
-    page: Recorded, make_comparison: Callable[..., Any], width: int
-) -> None:
+def test_a_narrow_window_does_not_scroll_sideways(page: Any, make_comparison: Callable[..., Any], width: int) -> None:
     made = make_comparison()
-    tab = page.open(write_report(made.folder, made.dataset, predictions=made.methods))
+    tab = opened(page, write_report(made.folder, made.dataset, predictions=made.methods))
     tab.set_viewport_size({"width": width, "height": 800})
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_hostile_names_stay_text(page: Recorded, make_large: Callable[..., Path], tmp_path: Path) -> None:
+def test_hostile_names_stay_text(page: Any, make_large: Callable[..., Path], tmp_path: Path) -> None:
     folder = make_large(80, lambda index: HOSTILE[index] if index < len(HOSTILE) else f"case-{index}")
-    tab = page.open(write_report(folder, None, tmp_path / "hostile.html"))
+    tab = opened(page, write_report(folder, None, tmp_path / "hostile.html"))
     assert tab.title().startswith("scores ")
     tab.locator("#case-size").select_option("all")
     shown = cells(tab, column_of(tab, "Case"))
     assert set(HOSTILE) <= set(shown)
-    assert tab.evaluate("document.documentElement.scrollWidth") <= 1200
-    assert page.errors == []
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 1280
+    assert recorded(page).errors == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_serious_finding_of_axe(page: Recorded, make_sample: Callable[..., Any], scheme: str) -> None:
+def test_no_serious_finding_of_axe(page: Any, make_sample: Callable[..., Any], scheme: str) -> None:
     sample = make_sample(volumes=True)
-    tab = page.open(write_report(sample.run, sample.dataset))
+    tab = opened(page, write_report(sample.run, sample.dataset))
     tab.emulate_media(color_scheme=scheme)
     tab.evaluate("dispatchEvent(new Event('beforeprint'))")  # everything open and drawn
     tab.evaluate("dispatchEvent(new Event('afterprint'))")
     assert violations(tab) == []
 
 
-def test_no_serious_finding_of_axe_on_a_comparison(page: Recorded, make_comparison: Callable[..., Any]) -> None:
+def test_no_serious_finding_of_axe_on_a_comparison(page: Any, make_comparison: Callable[..., Any]) -> None:
     made = make_comparison(3)
-    tab = page.open(write_report(made.folder, made.dataset, predictions=made.methods))
+    tab = opened(page, write_report(made.folder, made.dataset, predictions=made.methods))
     assert violations(tab) == []
-    assert page.errors == []
+    assert recorded(page).errors == []
 
 
-def test_the_focus_is_seen(page: Recorded, make_sample: Callable[..., Any]) -> None:
-    tab = page.open(write_report(make_sample(folds=1).run, None))
+def test_the_focus_is_seen(page: Any, make_sample: Callable[..., Any]) -> None:
+    tab = opened(page, write_report(make_sample(folds=1).run, None))
     tab.get_by_role("button", name="Dice", exact=True).focus()
     tab.keyboard.press("Tab")  # from the keyboard: only then a button shows its focus
     style = tab.evaluate(
@@ -255,17 +254,17 @@ def test_the_focus_is_seen(page: Recorded, make_sample: Callable[..., Any]) -> N
     assert style == ["solid", "2px"]
 
 
-def test_a_link_to_a_case_shows_it_though_its_pictures_waited(page: Recorded, make_sample: Callable[..., Any]) -> None:
+def test_a_link_to_a_case_shows_it_though_its_pictures_waited(page: Any, make_sample: Callable[..., Any]) -> None:
     sample = make_sample(names=tuple(f"case-{index:02d}" for index in range(18)), folds=1)
-    tab = page.open(write_report(sample.run, sample.dataset))
+    tab = opened(page, write_report(sample.run, sample.dataset))
     tab.evaluate("location.hash = '#case-12'")
     tab.locator("#case-12 img").first.wait_for()
     assert tab.locator("#case-12 header").is_visible()
     assert -50 < tab.locator("#case-12").bounding_box()["y"] < 850  # in the window, though others above it grew
 
 
-def test_the_skip_link_is_first_and_leads_to_the_content(page: Recorded, make_sample: Callable[..., Any]) -> None:
-    tab = page.open(write_report(make_sample(folds=1).run, None))
+def test_the_skip_link_is_first_and_leads_to_the_content(page: Any, make_sample: Callable[..., Any]) -> None:
+    tab = opened(page, write_report(make_sample(folds=1).run, None))
     tab.keyboard.press("Tab")
     assert tab.evaluate("document.activeElement.textContent") == "Skip to the content"
     tab.keyboard.press("Enter")
