@@ -105,7 +105,7 @@ def test_a_comparison_shows_the_numbers_of_its_file(make_comparison: Callable[..
         assert (tree["a"], tree["b"]) == (found.a, found.b), pair
         assert tree["differences"]["dice"]["p_holm"] == found.differences["dice"].p_holm
         assert f"{found.a} \u2212 {found.b}" in page.text
-    for words in ("p (Holm)", "rank-biserial", "Methods differ most", "Case by case", "from the data set"):
+    for words in ("p (Holm)", "rank-biserial", "Methods differ most", "Case by case", "as the comparison counted them"):
         assert words in page.text
 
 

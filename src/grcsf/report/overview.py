@@ -23,6 +23,9 @@ from grcsf.report.words import (
 __all__ = ["Headline", "MeasureCell", "MeasureTable", "headlines", "main_table", "rules", "sizes_table", "strata_table"]
 
 
+_COUNTED = "as the comparison counted them; another list changes the table of cases alone, not means and tests"
+
+
 @dataclass(frozen=True)
 class MeasureCell:
     """A mean with its interval as text, subjects behind it, and a remark on those that have none."""
@@ -137,7 +140,7 @@ def rules(run: RunContents, subjects: Subjects) -> list[tuple[str, str]]:
     found = [
         ("Means", "over subjects; a subject with several cases counts once, by the mean of its cases"),
         ("Intervals", "95 %, percentile bootstrap over subjects (10,000 samples)"),
-        ("Subjects", f"from {subjects.source}"),
+        ("Subjects", _COUNTED if run.is_comparison else f"from {subjects.source}"),
         (
             "Empty masks",
             f"Cases whose reference and prediction are both empty are {policy}. If only one of the two is empty, "
