@@ -42,6 +42,7 @@ from grcsf.cli_options import (
     say,
     settings_of,
 )
+from grcsf.cli_report import report
 
 __all__ = ["app", "main"]
 
@@ -275,17 +276,7 @@ def predict(
 app.command()(evaluate)
 
 
-@app.command()
-def report(
-    input: Annotated[Path, typer.Option("-i", "--input", help="Folder of grcsf run.")],
-    dataset: Annotated[Path | None, typer.Option("-d", "--dataset", help="Data set, for panels.")] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="The page; default RUN/report.html.")] = None,
-    overwrite: OverwriteOption = False,
-) -> None:
-    """One self-contained HTML page of a run."""
-    from grcsf.verbs.report import report as call
-
-    say(f"report: {call(input, dataset, output, overwrite=overwrite)}")
+app.command()(report)
 
 
 @app.command()

@@ -13,11 +13,16 @@ import pytest
 import SimpleITK
 import yaml
 
+from browser import browser, page  # noqa: F401
 from grcsf.config import Settings
 from grcsf.datasets.header import write_dataset_json
-from grcsf.evaluation.overlap import WhenEmpty
+from grcsf.evaluation.files import write_cases, write_summary
+from grcsf.evaluation.overlap import Confusion, WhenEmpty, dice, iou, precision, recall
+from grcsf.evaluation.presets import PRESETS
 from grcsf.evaluation.score import evaluate_folder
+from grcsf.evaluation.summary import CaseScore, Summary, summarise
 from grcsf.io.volume import write_like
+from grcsf.verbs.compare import compare
 
 
 @dataclass(frozen=True)
@@ -160,3 +165,65 @@ def _score(
         overwrite=True,
         spacing_mm=spacing,
     )
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The output of a comparison, its methods by folder, and the data set."""
+
+    folder: Path
+    methods: dict[str, Path]
+    dataset: Path
+
+
+@pytest.fixture
+def make_comparison(make_sample: Callable[..., Sample], tmp_path: Path) -> Callable[..., Compared]:
+    """Compare the masks of a sample with the same ones moved by one and by three pixels."""
+
+    def build(methods: int = 2, names: tuple[str, ...] = tuple(f"case-{index}" for index in range(8))) -> Compared:
+        sample = make_sample(folds=1, names=names)
+        ours = sample.run / "fold_0" / "validation"
+        folders = {"ours": ours}
+        for name, step in (("moved", 1), ("far", 3))[: methods - 1]:
+            folders[name] = tmp_path / name
+            for case in names:
+                mask = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(ours / f"{case}.png")))
+                write_image(folders[name] / f"{case}.png", np.roll(mask, step, axis=0))
+        out = tmp_path / "compared"
+        compare(sample.dataset, folders, out, images=sample.dataset)
+        return Compared(out, folders, sample.dataset)
+
+    return build
+
+
+@pytest.fixture
+def make_large(tmp_path: Path) -> Callable[..., Path]:
+    """The scores of many cases as ``grcsf evaluate`` leaves them, without any image."""
+
+    def build(count: int = 3000, name_of: Callable[[int], str] = "case-{:04d}".format) -> Path:
+        folder = tmp_path / "scores"
+        folder.mkdir()
+        rng = np.random.default_rng(5)
+        rows = [_scored(name_of(index), rng) for index in range(count)]
+        summary = Summary(
+            WhenEmpty.SKIP, 3, {"lesion": summarise(rows, 1, 3)}, tuple(rows), preset=PRESETS["any-overlap"]
+        )
+        write_cases(folder / "cases.csv", summary)
+        write_summary(folder / "summary.json", summary)
+        return folder
+
+    return build
+
+
+def _scored(case: str, rng: np.random.Generator) -> CaseScore:
+    reference, share = int(rng.integers(0, 5000)), float(rng.uniform())
+    counts = Confusion(int(reference * share), int(rng.integers(0, 500)), reference - int(reference * share), 10_000)
+    scores = {
+        "dice": dice(counts, when_empty=WhenEmpty.SKIP),
+        "iou": iou(counts, when_empty=WhenEmpty.SKIP),
+        "f1": dice(counts, when_empty=WhenEmpty.SKIP),
+        "precision": precision(counts, when_empty=WhenEmpty.SKIP),
+        "recall": recall(counts, when_empty=WhenEmpty.SKIP),
+    }
+    sizes = (reference / 1000, counts.n_prediction / 1000)
+    return CaseScore(case, "lesion", counts, *sizes, scores, (f"{case}.nii.gz", f"{case}.nii.gz"))

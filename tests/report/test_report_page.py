@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import itertools
 import json
 import re
 import shutil
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -16,45 +18,9 @@ import pytest
 from grcsf.errors import DatasetError, GrcsfError, OutputError
 from grcsf.io.volume import read_volume, write_like
 from grcsf.report.page import write_report
+from pages import Page
 
 MakeSample = Callable[..., Any]
-VOID = {"meta", "img", "br", "link", "hr", "input"}
-
-
-class Page(HTMLParser):
-    """Tags, attributes and visible text; fails on tags that are not closed in order."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.html = path.read_text("utf-8")
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.ids: list[str] = []
-        self.words: list[str] = []
-        self.feed(self.html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self.ids += [value for name, value in attrs if name == "id" and value]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self.ids += [value for name, value in attrs if name == "id" and value]
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] not in ("style", "script"):
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
 
 
 @pytest.mark.parametrize("volumes", [False, True], ids=["png", "nifti"])
@@ -63,7 +29,18 @@ def test_page_has_every_part(make_sample: MakeSample, volumes: bool) -> None:
     path = write_report(sample.run, sample.dataset)
     assert path == sample.run / "report.html"
     page = Page(path)
-    for heading in ("Scores", "Cases in pictures", "All cases", "Data", "Learning curves", "Settings", "Provenance"):
+    for heading in (
+        "Overview",
+        "Strata",
+        "Distributions",
+        "Sizes",
+        "Cases in pictures",
+        "All cases",
+        "Data",
+        "Learning curves",
+        "Settings",
+        "Provenance",
+    ):
         assert heading in page.text
     for words in ("Dataset900_Sample", "8 of 8 patients", "FLAIR", "when_empty = skip", "all folds", "fold_1/train"):
         assert words in page.text
@@ -71,9 +48,9 @@ def test_page_has_every_part(make_sample: MakeSample, volumes: bool) -> None:
         assert words in page.text
     assert "ab" * 32 in page.text
     assert f"{1:064d}" in page.text
-    images = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
-    assert len(images) == 6 * 5  # 7 lesion cases: 2 best, 2 median, 2 worst; image, reference, prediction, two maps
-    assert sum(tag == "svg" for tag, _ in page.tags) == 4
+    assert len(page.all("img")) == 8 * 5  # 7 lesion cases and a false alarm; image, reference, prediction, two maps
+    assert len(page.waiting) == 2 * 5  # the first six cases stand in the page
+    assert len(page.all("svg")) == 3 + 3 + 2  # curves; distribution, size, Bland-Altman; strata of size and contrast
     assert ("slice 4 of 5" in page.text) is volumes
 
 
@@ -83,7 +60,7 @@ def test_page_asks_for_nothing_from_outside(make_sample: MakeSample) -> None:
         assert tag not in ("link", "iframe", "object", "embed")
         for name in ("src", "srcset", "data", "background"):
             value = attributes.get(name)
-            assert value is None or value.startswith("data:image/png;base64,")
+            assert value is None or value.startswith("data:image/jpeg;base64,")
         if tag == "script":
             assert "src" not in attributes
         for name in ("href", "xlink:href"):
@@ -100,6 +77,48 @@ def test_ids_of_the_page_are_unique_and_references_resolve(make_sample: MakeSamp
     assert set(wanted) <= set(page.ids)
 
 
+def test_the_page_allows_its_own_script_and_nothing_else(make_sample: MakeSample) -> None:
+    page = Page(write_report(*_folders(make_sample())))
+    (policy,) = [m["content"] or "" for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy"]
+    rules = dict(part.strip().split(" ", 1) for part in policy.split(";"))
+    digest = base64.b64encode(hashlib.sha256(page.scripts[1].encode()).digest()).decode()
+    assert rules["default-src"] == "'none'"
+    assert rules["script-src"] == f"'sha256-{digest}'"
+    assert rules["img-src"] == "data:"
+    assert [script.get("type") for script in page.all("script")] == ["application/json", None]
+    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+
+
+@pytest.mark.parametrize("compared", [False, True], ids=["run", "comparison"])
+def test_headings_landmarks_and_figures_serve_those_who_listen(
+    make_sample: MakeSample, make_comparison: Callable[..., Any], compared: bool
+) -> None:
+    if compared:
+        made = make_comparison(3)
+        page = Page(write_report(made.folder, made.dataset, predictions=made.methods))
+    else:
+        page = Page(write_report(*_folders(make_sample())))
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    for landmark in ("main", "nav"):
+        assert len(page.all(landmark)) == 1
+    assert page.all("a")[0] == {"class": "skip", "href": "#main"}
+    for svg in page.all("svg"):
+        assert svg["role"] == "img"
+        assert len(svg["aria-label"] or "") > 40
+    for image in page.all("img"):
+        assert image["alt"]
+    for section in page.all("section"):
+        assert section["aria-labelledby"] in page.ids
+    for head in page.all("th"):
+        assert head.get("scope") in ("col", "row")
+    linked = [a["href"] for a in page.all("a")]
+    sections = [f"#{section['aria-labelledby']}" for section in page.all("section")]
+    assert [link for link in linked if link in sections][: len(sections)] == sections
+
+
 def test_case_names_are_data_not_markup(make_sample: MakeSample) -> None:
     evil = "a<img src=x onerror=alert(1)>&quot;$x_{"
     names = (evil, *(f"case-{index}" for index in range(1, 5)))
@@ -110,6 +129,7 @@ def test_case_names_are_data_not_markup(make_sample: MakeSample) -> None:
     assert "onerror" not in {name for _, attributes in page.tags for name in attributes}
     assert "<img src=x" not in page.html
     assert "a<img src=x onerror=alert(1)>&quot;$x_{" in page.text
+    assert any(evil in row for row in page.rows)
 
 
 def test_a_case_name_never_leads_out_of_the_folders(make_sample: MakeSample, tmp_path: Path) -> None:
@@ -128,6 +148,56 @@ def test_without_dataset_predictions_are_shown_alone(make_sample: MakeSample) ->
     assert "No data set folder was given, so images and reference masks are not shown." in page.text
     titles = re.findall(r"<figcaption>([^<]*)</figcaption><img", page.html)
     assert set(titles) == {"Prediction", "Residual, 50 % hidden", "Residual, 75 % hidden"}
+
+
+def test_what_the_units_did_is_shown_where_it_was_kept(make_sample: MakeSample) -> None:
+    sample = make_sample(folds=1)
+    masks = sample.run / "fold_0" / "validation"
+    rng = np.random.default_rng(0)
+    for kind in ("importance-1", "fusion-1-r50", "rcu-gain-1", "gcu-gain-0"):
+        values = rng.uniform(size=(48, 40)).astype(np.float32)
+        write_like(values, sample.dataset / "imagesTr" / "case-1_0000.png", masks / f"case-1_{kind}.mha", (1.0, 1.5))
+    (masks / "case-1_fusion-2-r50.mha").write_bytes(b"no image")
+    page = Page(write_report(sample.run, sample.dataset))
+    titles = re.findall(r"<figcaption>([^<]*)</figcaption><img", page.html)
+    for title in ("Importance, level 1", "Fusion, level 1, 50 % hidden", "RCU gain, level 1", "GCU gain, level 0"):
+        assert titles.count(title) == 1
+    assert "case-1_fusion-2-r50.mha is not shown" in page.text
+
+
+def test_labels_have_numbers_and_figures_of_their_own(make_sample: MakeSample) -> None:
+    sample = make_sample(folds=1)
+    cases = sample.run / "fold_0" / "scores" / "cases.csv"
+    head, *rows = cases.read_text().splitlines()
+    cases.write_text("\n".join([head, *rows, *(row.replace(",lesion,", ",edema & <more>,") for row in rows)]))
+    page = Page(write_report(sample.run, sample.dataset))
+    assert page.text.count("Label: lesion") == page.text.count("Label: edema & <more>") == 4
+    assert len(page.rows) == 2 * 8
+    assert len(page.ids) == len(set(page.ids))
+    assert "Dice of lesion, 7 subjects with lesion" in page.text
+
+
+def test_scores_without_lesions_make_a_page(make_sample: MakeSample) -> None:
+    sample = make_sample(folds=1)
+    scores = sample.run / "fold_0" / "scores"
+    lines = (scores / "cases.csv").read_text().splitlines()
+    kept = lines[0].split(",").index("fn") + 1
+    (scores / "cases.csv").write_text("\n".join(",".join(line.split(",")[:kept]) for line in lines))
+    (scores / "lesions.csv").unlink()
+    page = Page(write_report(sample.run, None))
+    assert "Lesion F1" not in page.text
+    assert "Precision" in page.text
+
+
+@pytest.mark.parametrize(
+    "row", ["case-9,lesion", "case-9,lesion,1,1,1,1,0.5,0.5,0.5,0.5,0.5,1,1,1,extra,,,,,,,,,,,,,,,,,,,"]
+)
+def test_rows_that_are_cut_or_too_long_are_told_or_read(make_sample: MakeSample, row: str) -> None:
+    sample = make_sample(folds=1)
+    cases = sample.run / "fold_0" / "scores" / "cases.csv"
+    cases.write_text(cases.read_text() + row + "\n")
+    page = Page(write_report(sample.run, None))
+    assert "cases.csv holds a value that is no number" in page.text or any("case-9" in one for one in page.rows)
 
 
 def test_without_residual_maps_a_sentence_says_so(make_sample: MakeSample) -> None:
@@ -181,7 +251,7 @@ def test_a_fold_folder_makes_a_page(make_sample: MakeSample, tmp_path: Path) -> 
     page = Page(write_report(sample.run / "fold_1", sample.dataset, tmp_path))
     assert (tmp_path / "report.html").is_file()
     assert "all folds" not in page.text
-    assert "4 cases scored" in page.text
+    assert "4 cases of 4 subjects" in page.text
 
 
 def test_unreadable_files_become_notes(make_sample: MakeSample) -> None:
@@ -241,7 +311,7 @@ def test_a_wrong_dataset_is_an_error(make_sample: MakeSample, tmp_path: Path) ->
 def test_size_is_bounded_for_large_images(make_sample: MakeSample) -> None:
     sample = make_sample(names=tuple(f"case-{index}" for index in range(10)), folds=1, shape=(512, 512))
     path = write_report(sample.run, sample.dataset)
-    assert path.stat().st_size < 9 * 5 * 2**18  # nine cases, five pictures, 256 KiB each even for noise
+    assert path.stat().st_size < 10 * 5 * 2**16 + 2**19  # ten cases, five pictures, 64 KiB each even for noise
 
 
 def test_pictures_of_empty_predictions_need_no_outline(make_sample: MakeSample) -> None:

@@ -1,29 +1,16 @@
-"""Which cases are shown, and how: groups without repeats, signed maps centred at zero."""
+"""How a case is drawn: outlines by line style, signed maps centred at zero, close-ups of specks."""
 
 from __future__ import annotations
 
 import base64
 import io
-import math
 
 import matplotlib.image
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from grcsf.evaluation.overlap import Confusion
-from grcsf.evaluation.summary import CaseScore
-from grcsf.report.panels import choose_cases, draw_tiles, window_of_plan
-from grcsf.report.views import CaseView
-
-
-def score(case: str, dice: float, lesion: bool = True) -> CaseScore:
-    return CaseScore(case, "lesion", Confusion(0, 0, int(lesion), 0), 1.0, 1.0, {"dice": dice}, ("", ""))
-
-
-def names(groups: dict[str, list[CaseScore]]) -> dict[str, list[str]]:
-    return {group: [case.case for case in cases] for group, cases in groups.items()}
+from grcsf.report.panels import PREDICTION_COLOUR, REFERENCE_COLOUR, draw_tiles, map_title, window_of_plan
+from grcsf.report.views import CaseView, ShownMap
 
 
 def view(**changes: object) -> CaseView:
@@ -34,8 +21,8 @@ def view(**changes: object) -> CaseView:
     values = {
         "image": np.full(shape, 100.0),
         "reference": mask,
-        "prediction": mask,
-        "residuals": {50: residual, 75: 2 * residual},
+        "predictions": {"": mask},
+        "maps": (ShownMap("", "residual", "r50", residual), ShownMap("", "residual", "r75", 2 * residual)),
         "aspect": 1.0,
         "place": "",
     }
@@ -44,38 +31,12 @@ def view(**changes: object) -> CaseView:
 
 def pixels(uri: str) -> np.ndarray:
     head, _, data = uri.partition(",")
-    assert head == "data:image/png;base64"
-    return matplotlib.image.imread(io.BytesIO(base64.b64decode(data)))
-
-
-def test_best_median_and_worst_of_eleven() -> None:
-    cases = [score(f"c{index:02d}", index / 10) for index in range(11)]
-    assert names(choose_cases(cases)) == {
-        "Best": ["c10", "c09", "c08"],
-        "Median": ["c06", "c05", "c04"],
-        "Worst": ["c00", "c01", "c02"],
-    }
-
-
-def test_lesion_free_cases_and_cases_without_a_score_are_not_ranked() -> None:
-    cases = [score("a", 0.5), score("b", 1.0, lesion=False), score("c", math.nan)]
-    assert names(choose_cases(cases)) == {"Best": ["a"]}
-    assert choose_cases([]) == {}
-
-
-@given(st.lists(st.floats(0, 1), max_size=30))
-def test_no_case_is_shown_twice_and_the_extremes_always_are(values: list[float]) -> None:
-    cases = [score(f"c{index:02d}", value) for index, value in enumerate(values)]
-    groups = choose_cases(cases)
-    shown = [case.case for group in groups.values() for case in group]
-    assert len(shown) == len(set(shown)) <= 9
-    if len(values) > 1:
-        assert groups["Best"][0].scores["dice"] == max(values)
-        assert groups["Worst"][0].scores["dice"] == min(values)
+    assert head == "data:image/jpeg;base64"
+    return matplotlib.image.imread(io.BytesIO(base64.b64decode(data)), format="jpg")
 
 
 def test_signed_maps_share_a_scale_with_zero_in_the_middle() -> None:
-    tiles, scale = draw_tiles("a", view())
+    tiles, (scale,) = draw_tiles("a", view())
     assert [tile.title for tile in tiles] == [
         "Image",
         "Reference",
@@ -83,7 +44,6 @@ def test_signed_maps_share_a_scale_with_zero_in_the_middle() -> None:
         "Residual, 50 % hidden",
         "Residual, 75 % hidden",
     ]
-    assert scale is not None
     assert scale.is_signed
     assert scale.low == -scale.high
     middle = scale.colours[len(scale.colours) // 2]
@@ -92,37 +52,95 @@ def test_signed_maps_share_a_scale_with_zero_in_the_middle() -> None:
 
 
 def test_maps_without_sign_start_at_zero() -> None:
-    positive = {50: np.abs(np.random.default_rng(0).normal(size=(30, 20)))}
+    positive = (ShownMap("", "residual", "r50", np.abs(np.random.default_rng(0).normal(size=(30, 20)))),)
     for kind in (None, False):
-        _, scale = draw_tiles("a", view(residuals=positive), kind)
-        assert scale is not None
+        _, (scale,) = draw_tiles("a", view(maps=positive), kind)
         assert scale.low == 0
-    _, scale = draw_tiles("a", view(residuals=positive), True)
-    assert scale is not None
+    _, (scale,) = draw_tiles("a", view(maps=positive), True)
     assert scale.is_signed
 
 
+def test_each_kind_of_map_has_a_scale_of_its_own() -> None:
+    ones = np.ones((30, 20))
+    maps = (ShownMap("", "residual", "r50", -2 * ones), ShownMap("", "importance", "1", 0.5 * ones))
+    tiles, scales = draw_tiles("a", view(maps=maps))
+    assert [tile.title for tile in tiles[3:]] == ["Residual, 50 % hidden", "Importance, level 1"]
+    assert [(scale.low, scale.high) for scale in scales] == [(-2.0, 2.0), (0.0, 0.5)]
+
+
+def test_maps_of_several_methods_name_their_method() -> None:
+    one = np.zeros((1, 1))
+    assert map_title(ShownMap("ours", "gcu-gain", "0", one)) == "GCU gain, level 0, ours"
+    assert map_title(ShownMap("", "fusion", "2-r75", one)) == "Fusion, level 2, 75 % hidden"
+    assert map_title(ShownMap("", "rcu-gain", "a.b", one)) == "RCU gain, a.b"
+
+
+def test_each_method_has_a_picture_with_its_score_below() -> None:
+    mask = view().predictions[""]
+    both = {"ours": mask, "theirs": np.zeros_like(mask)}
+    tiles, _ = draw_tiles("a", view(predictions=both, maps=()), captions={"ours": "Dice 1.000"})
+    assert [(tile.title, tile.caption) for tile in tiles[2:]] == [("ours", "Dice 1.000"), ("theirs", "")]
+    assert "empty in this slice" in tiles[3].alt
+
+
 def test_empty_maps_and_constant_images_do_not_fail() -> None:
-    tiles, scale = draw_tiles("a", view(image=np.zeros((30, 20)), residuals={50: np.zeros((30, 20))}))
+    blank = (ShownMap("", "residual", "r50", np.zeros((30, 20))),)
+    tiles, (scale,) = draw_tiles("a", view(image=np.zeros((30, 20)), maps=blank))
     assert len(tiles) == 4
-    assert scale is not None
     assert scale.high > 0
-    tiles, scale = draw_tiles("a", view(image=None, reference=None, prediction=np.zeros((30, 20), bool), residuals={}))
+    alone = view(image=None, reference=None, predictions={"": np.zeros((30, 20), bool)}, maps=())
+    tiles, scales = draw_tiles("a", alone)
     assert [tile.alt for tile in tiles] == ["Prediction of a: empty in this slice"]
-    assert scale is None
+    assert scales == ()
+
+
+def test_maps_that_hold_nan_do_not_fail() -> None:
+    holes = np.full((30, 20), np.nan)
+    _, (scale,) = draw_tiles("a", view(maps=(ShownMap("", "importance", "x", holes),)))
+    assert (scale.low, scale.high) == (0.0, 1.0)
 
 
 def test_a_tile_has_the_proportions_of_the_slice() -> None:
     image = np.random.default_rng(0).uniform(50, 100, (30, 20))
-    tiles, _ = draw_tiles("a", view(image=image, aspect=2.0, residuals={}))
+    tiles, _ = draw_tiles("a", view(image=image, aspect=2.0, maps=()))
     height, width = pixels(tiles[0].uri).shape[:2]
     assert height / width == pytest.approx(30 * 2.0 / 20, rel=0.02)
+    assert (tiles[0].width, tiles[0].height) == pytest.approx((width, height), abs=1)
 
 
 def test_outlines_are_drawn_even_where_a_mask_touches_the_border() -> None:
     whole = np.ones((30, 20), bool)
-    plain, outlined = draw_tiles("a", view(prediction=None, reference=whole, residuals={}))[0]
+    plain, outlined = draw_tiles("a", view(predictions={}, reference=whole, maps=()))[0]
     assert not np.array_equal(pixels(plain.uri), pixels(outlined.uri))
+
+
+def share_of(colour: str, picture: np.ndarray) -> float:
+    """Share of pixels whose colour is near a CSS colour; JPEG moves them a little."""
+    wanted = np.array([int(colour[index : index + 2], 16) for index in (1, 3, 5)])
+    return float((np.abs(picture[..., :3].astype(int) - wanted).max(axis=-1) < 40).mean())
+
+
+def test_lines_differ_by_style_and_not_by_colour_alone() -> None:
+    mask = view().reference
+    solid = draw_tiles("a", view(predictions={}, maps=()))[0][1]
+    dashed = draw_tiles("a", view(reference=None, predictions={"": mask}, maps=()))[0][1]
+    of_reference = share_of(REFERENCE_COLOUR, pixels(solid.uri))
+    of_prediction = share_of(PREDICTION_COLOUR, pixels(dashed.uri))
+    assert 0 < of_prediction < 0.9 * of_reference  # the same outline, with gaps
+
+
+def test_a_speck_is_shown_as_a_close_up_framed_in_the_image() -> None:
+    image = np.random.default_rng(0).uniform(50, 100, (200, 220))
+    speck = np.zeros(image.shape, bool)
+    speck[100:103, 50:52] = True
+    tiles, _ = draw_tiles("a", view(image=image, reference=speck, predictions={"": speck}, maps=()))
+    assert tiles[0].caption == "frame: the close-up beside it"
+    assert tiles[0].width / tiles[0].height == pytest.approx(220 / 200, rel=0.02)
+    assert tiles[1].width == tiles[1].height  # 32 x 32 pixels: the smallest close-up, wider than 3 x 3
+    large = speck.copy()
+    large[20:180, 20:200] = True
+    tiles, _ = draw_tiles("a", view(image=image, reference=large, predictions={"": speck}, maps=()))
+    assert tiles[0].caption == ""
 
 
 @pytest.mark.parametrize(

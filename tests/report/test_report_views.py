@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from grcsf.io.volume import write_like
-from grcsf.report.views import load_view, residual_files
+from grcsf.report.views import load_view, map_files
 
 CODES = [
     a + b + c
@@ -76,7 +76,7 @@ def test_the_slice_with_the_largest_reference_is_shown(tmp_path: Path) -> None:
     mask[0, 0, 4] = 1
     mask[0, :2, 1] = 1
     found[:, :, 3] = 1
-    files = {"a": save(tmp_path / "a.nii.gz", found)}
+    files = {"": {"a": save(tmp_path / "a.nii.gz", found)}}
     with_reference = load_view("a", save(tmp_path / "i.nii.gz", image), save(tmp_path / "m.nii.gz", mask), files)
     without = load_view("a", tmp_path / "i.nii.gz", None, files)
     assert with_reference is not None
@@ -89,11 +89,13 @@ def test_maps_of_a_png_lie_on_its_pixels(tmp_path: Path) -> None:
     image = np.arange(12, dtype=np.uint8).reshape(3, 4)
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(image), str(tmp_path / "a_0000.png"))
     write_like(image.astype(np.float32), tmp_path / "a_0000.png", tmp_path / "a_residual-r75.mha", (1.0, 2.0))
-    files = {"a_residual-r75": tmp_path / "a_residual-r75.mha"}
+    files = {"": {"a_residual-r75": tmp_path / "a_residual-r75.mha"}}
     view = load_view("a", tmp_path / "a_0000.png", None, files, (1.0, 2.0))
     assert view is not None
     np.testing.assert_array_equal(view.image, image)
-    np.testing.assert_array_equal(view.residuals[75], image)
+    (shown,) = view.maps
+    assert (shown.kind, shown.detail) == ("residual", "r75")
+    np.testing.assert_array_equal(shown.values, image)
     assert view.aspect == 0.5  # rows 1 mm, columns 2 mm
     assert view.place == ""
 
@@ -124,20 +126,43 @@ def test_no_readable_file_gives_no_view(tmp_path: Path) -> None:
     assert load_view("a", tmp_path / "absent.nii.gz", None, {}) is None
 
 
-def test_residual_files_are_those_of_the_case_alone() -> None:
+def test_maps_are_those_of_the_case_alone_in_their_order() -> None:
     stems = (
+        "a_importance-10",
+        "a_importance-2",
+        "a_fusion-1-r50",
+        "a_gcu-gain-1",
+        "a_rcu-gain-1",
         "a_residual-r75",
         "a_residual-r50",
         "a_b_residual-r50",
         "xa_residual-r50",
         "a",
-        "a_residual-rx",
+        "a_prob",
+        "a_residual-",
         "A.B_residual-r50",
     )
     files = {stem: Path(f"{stem}.mha") for stem in stems}
-    assert list(residual_files("a", files).items()) == [
-        (50, Path("a_residual-r50.mha")),
-        (75, Path("a_residual-r75.mha")),
+    assert [one.path.stem for one in map_files("a", files)] == [
+        "a_residual-r50",
+        "a_residual-r75",
+        "a_importance-2",
+        "a_importance-10",
+        "a_fusion-1-r50",
+        "a_rcu-gain-1",
+        "a_gcu-gain-1",
     ]
-    assert residual_files("A.B", files) == {50: Path("A.B_residual-r50.mha")}
-    assert residual_files(".", files) == {}
+    assert [one.detail for one in map_files("A.B", files)] == ["r50"]
+    assert map_files(".", files) == []
+
+
+def test_methods_are_shown_on_the_same_slice(tmp_path: Path) -> None:
+    mask, one, two = np.zeros((3, 9, 9, 5), np.float32)
+    mask[4, 4, 2] = 1
+    one[:, :, 1] = 1
+    two[0, 0, 2] = 1
+    files = {"one": {"a": save(tmp_path / "1.nii.gz", one)}, "two": {"a": save(tmp_path / "2.nii.gz", two)}}
+    view = load_view("a", None, save(tmp_path / "m.nii.gz", mask), files)
+    assert view is not None
+    assert view.place == "axial slice 3 of 5"
+    assert {name: int(found.sum()) for name, found in view.predictions.items()} == {"one": 0, "two": 1}

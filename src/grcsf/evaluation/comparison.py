@@ -32,6 +32,7 @@ __all__ = [
     "PairNumbers",
     "check_against",
     "compare_summaries",
+    "values_with_gaps",
 ]
 
 Against = Literal["all", "first"]
@@ -189,14 +190,20 @@ def _compare_label(
     values: dict[str, dict[str, dict[str, float]]] = {name: {} for name in summaries}
     for name, measure in itertools.product(summaries, measures):
         found = rows[name] if measure.of == "cases" else lesions[name]
-        values[name][measure.key] = _with_gaps(found, label, measure)
+        values[name][measure.key] = values_with_gaps(found, label, measure)
     methods = tuple(_method(name, chosen[name], values[name]) for name in summaries)
     tested = [measure.key for measure in measures if measure.paired]
     return LabelComparison(label, methods, _pairs(list(summaries), values, tested, against))
 
 
-def _with_gaps(rows: Sequence[CaseRow], label: str, measure: Measure) -> dict[str, float]:
-    """Value of each subject that a measure is about, nan where it has none, so that the gap can be counted."""
+def values_with_gaps(rows: Sequence[CaseRow], label: str, measure: Measure) -> dict[str, float]:
+    """Value of each subject that a measure is about, nan where it has none, so that the gap can be counted.
+
+    Args:
+        rows: cases or lesions, as the measure says.
+        label: whose rows count.
+        measure: what is averaged.
+    """
     about = sorted({row.subject for row in rows if row.label == label and measure.counts(row)})
     found = subject_values(rows, label, measure)
     return {subject: found.get(subject, math.nan) for subject in about}

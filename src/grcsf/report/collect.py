@@ -14,12 +14,13 @@ from typing import Any
 import yaml
 
 from grcsf.errors import GrcsfError
-from grcsf.evaluation.metrics import METRICS
-from grcsf.evaluation.overlap import Confusion
-from grcsf.evaluation.summary import CaseScore
+from grcsf.evaluation.calibration_files import CALIBRATION_FILES
+from grcsf.evaluation.comparison_files import COMPARISON_FILES
 from grcsf.io.volume import ending_of, stem_of
+from grcsf.report.score_table import NEEDED, ScoreTable, case_row, case_score, is_reference, lesion_row, number_of
+from grcsf.report.words import without_folders
 
-__all__ = ["FoldContents", "History", "Record", "RunContents", "ScoreTable", "collect_run"]
+__all__ = ["FoldContents", "History", "Record", "RunContents", "collect_run", "files_of"]
 
 STAGES = ("mae", "residual", "train", "validation", "scores")
 _FOLD = re.compile(r"fold_(\d+)")
@@ -46,18 +47,8 @@ class Record:
 
 
 @dataclass(frozen=True)
-class ScoreTable:
-    """Scores of one folder: cases, the policy for empty masks, dimensions (2 or 3), and cases without a score."""
-
-    cases: tuple[CaseScore, ...]
-    when_empty: str | None
-    spatial_dims: int
-    failed: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class FoldContents:
-    """What one fold left: curves, scores, and the files of ``validation/`` by stem."""
+    """What one fold left: curves, scores, and the files of ``validation/`` by stem. In a comparison: one method."""
 
     name: str
     mae: History | None
@@ -69,7 +60,14 @@ class FoldContents:
 
 @dataclass(frozen=True)
 class RunContents:
-    """Everything the page is made from; ``notes`` tell what could not be read."""
+    """Everything the page is made from; ``notes`` tell what could not be read.
+
+    Attributes:
+        folds: what each fold left, or in a comparison each method.
+        comparison: content of ``comparison.json``; empty: one method.
+        subjects: case -> subject, from a file of the folder; empty: it has none.
+        threshold: probability above which a voxel became lesion; none: not recorded.
+    """
 
     name: str
     folds: tuple[FoldContents, ...]
@@ -79,10 +77,28 @@ class RunContents:
     plan: dict[str, Any]
     fingerprint: dict[str, Any]
     notes: tuple[str, ...]
+    comparison: dict[str, Any] = field(default_factory=dict)
+    subjects: dict[str, str] = field(default_factory=dict)
+    threshold: float | None = None
+
+    @property
+    def is_comparison(self) -> bool:
+        """Whether the parts are methods on the same cases."""
+        return bool(self.comparison)
+
+    @property
+    def unit(self) -> str:
+        """Unit of sizes, ``ml`` or ``mm²``."""
+        return "ml" if self.spatial_dims == 3 else "mm²"
+
+    @property
+    def spatial_dims(self) -> int:
+        """2 or 3; 3 without scores."""
+        return next((fold.scores.spatial_dims for fold in self.folds if fold.scores), 3)
 
 
 def collect_run(run: Path) -> RunContents:
-    """Read a run folder, a single fold folder, or a folder with the output of one stage.
+    """Read a run folder, a fold, the output of one stage, or what ``grcsf evaluate`` wrote of one or several methods.
 
     Raises:
         GrcsfError: no such folder, or nothing in it that a report could show.
@@ -90,8 +106,15 @@ def collect_run(run: Path) -> RunContents:
     if not run.is_dir():
         raise GrcsfError(f"{run}: no such folder; expected the output of grcsf run (or of train, predict or evaluate)")
     reader = _Reader(run)
-    folders = sorted((path for path in run.glob("fold_*") if _is_fold(path)), key=_fold_number)
-    folds = tuple(reader.fold(path, path.name) for path in folders or [run])
+    comparison = reader.tree(run / COMPARISON_FILES[0])
+    if comparison and not _methods(run, comparison):
+        raise GrcsfError(
+            f"{run}: a comparison without the folders of its methods; give the whole output of grcsf evaluate"
+        )
+    folders = _methods(run, comparison) or sorted(
+        (path for path in run.glob("fold_*") if _is_fold(path)), key=_number_of
+    )
+    folds = tuple(reader.fold(path, path.resolve().name) for path in folders or [run])
     if not folders and not any(
         (fold.mae, fold.train, fold.scores, fold.predictions) != (None, None, None, {}) for fold in folds
     ):
@@ -100,6 +123,7 @@ def collect_run(run: Path) -> RunContents:
             "or a history.csv or cases.csv"
         )
     places = [run, run / "preprocessed", *(folder / stage for folder in folders or [run] for stage in STAGES)]
+    places += folders if comparison else []
     records = tuple(record for place in places if (record := reader.record(place)) is not None)
     text, settings = reader.settings(records)
     return RunContents(
@@ -110,8 +134,18 @@ def collect_run(run: Path) -> RunContents:
         settings=settings,
         plan=reader.tree(run / "preprocessed" / "plan.json"),
         fingerprint=reader.tree(run / "preprocessed" / "fingerprint.json"),
-        notes=tuple(reader.notes),
+        notes=tuple(without_folders(note) for note in reader.notes),
+        comparison=comparison,
+        subjects=reader.subjects(folders or [run]),
+        threshold=reader.threshold(folders or [run], settings),
     )
+
+
+def files_of(folder: Path) -> dict[str, Path]:
+    """Image files of a folder by stem; none without such a folder."""
+    if not folder.is_dir():
+        return {}
+    return {stem_of(path): path for path in sorted(folder.iterdir()) if ending_of(path) and path.is_file()}
 
 
 class _Reader:
@@ -135,7 +169,7 @@ class _Reader:
             mae=mae,
             train=train,
             scores=self.scores(scores),
-            predictions=_images(predictions),
+            predictions=files_of(predictions),
             weights_sha256=_text(model.get("weights_sha256")),
         )
 
@@ -143,25 +177,50 @@ class _Reader:
         rows = self.rows(folder / "history.csv")
         if not rows:
             return None
-        return History({name: [_number(row.get(name)) for row in rows] for name in rows[0]})
+        return History({name: [number_of(row.get(name)) for row in rows] for name in rows[0]})
 
     def scores(self, folder: Path) -> ScoreTable | None:
         rows = self.rows(folder / "cases.csv")
         if not rows:
             return None
         summary = self.tree(folder / "summary.json")
-        missing = [name for name in ("case", "label", "tp", "fp", "fn", *METRICS) if name not in rows[0]]
+        missing = [name for name in NEEDED if name not in rows[0]]
         if missing:
             self.note(folder / "cases.csv", f"has no column {', '.join(missing)}")
             return None
         try:
-            cases = tuple(_case_score(row) for row in rows)
+            cases = tuple(case_score(row) for row in rows)
         except (TypeError, ValueError) as error:
             self.note(folder / "cases.csv", f"holds a value that is no number ({error})")
             return None
-        failed = summary.get("failed")
-        dims = 3 if "reference_volume_ml" in rows[0] else 2
-        return ScoreTable(cases, _text(summary.get("when_empty")), dims, failed if isinstance(failed, dict) else {})
+        failed, preset = summary.get("failed"), summary.get("lesion_preset")
+        return ScoreTable(
+            cases=cases,
+            when_empty=_text(summary.get("when_empty")),
+            spatial_dims=3 if "reference_volume_ml" in rows[0] else 2,
+            failed={str(k): without_folders(str(v)) for k, v in failed.items()} if isinstance(failed, dict) else {},
+            rows=tuple(case_row(row) for row in rows),
+            lesions=tuple(lesion_row(row) for row in self.rows(folder / "lesions.csv") if is_reference(row)),
+            preset=preset if isinstance(preset, dict) else {},
+            calibration=self.tree(folder / CALIBRATION_FILES[0]),
+        )
+
+    def subjects(self, folders: Sequence[Path]) -> dict[str, str]:
+        """Case -> subject, as the run, the comparison or the scoring wrote it down; empty if none did."""
+        found = {row["case"]: row["subject"] for row in self.rows(self.run / "data_cases.csv") if row.get("subject")}
+        for place in (self.run, *folders, *(folder / "scores" for folder in folders)):
+            tree = self.tree(place / "subjects.json")
+            found |= {case: who for case, who in tree.items() if isinstance(who, str)}
+        return found
+
+    def threshold(self, folders: Sequence[Path], settings: dict[str, Any]) -> float | None:
+        """Of the predictions as they were made, else of the settings of the run."""
+        trees = [self.tree(folder / "validation" / "prediction.json") for folder in folders]
+        for tree in (*trees, settings):
+            part = tree.get("inference")
+            if isinstance(part, dict) and isinstance(part.get("threshold"), int | float):
+                return float(part["threshold"])
+        return None
 
     def record(self, folder: Path) -> Record | None:
         entries = self.tree(folder / "run.json")
@@ -214,34 +273,15 @@ def _is_fold(path: Path) -> bool:
     return path.is_dir() and _FOLD.fullmatch(path.name) is not None
 
 
-def _fold_number(path: Path) -> int:
+def _number_of(path: Path) -> int:
     return int(path.name.removeprefix("fold_"))
 
 
-def _images(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        return {}
-    return {stem_of(path): path for path in sorted(folder.iterdir()) if ending_of(path) and path.is_file()}
-
-
-def _case_score(row: dict[str, str]) -> CaseScore:
-    size = "volume_ml" if "reference_volume_ml" in row else "area_mm2"
-    return CaseScore(
-        case=row["case"],
-        label=row["label"],
-        counts=Confusion(int(row["tp"]), int(row["fp"]), int(row["fn"]), tn=0),
-        reference_size=float(row.get(f"reference_{size}") or math.nan),
-        prediction_size=float(row.get(f"prediction_{size}") or math.nan),
-        scores={name: float(row[name] or math.nan) for name in METRICS},
-        files=("", ""),
-    )
-
-
-def _number(cell: str | None) -> float | None:
-    try:
-        return float(cell) if cell else None
-    except ValueError:
-        return None
+def _methods(run: Path, comparison: dict[str, Any]) -> list[Path]:
+    """Folders of the methods of a comparison, in its order; a name never leads out of the folder."""
+    names = comparison.get("methods")
+    found = [run / name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    return [folder for folder in found if folder.is_dir() and folder.parent == run and folder.name not in (".", "..")]
 
 
 def _text(value: object) -> str | None:

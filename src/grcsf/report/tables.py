@@ -39,10 +39,14 @@ class LabelScores:
     remarks: tuple[str, ...]
 
 
-def score_tables(folds: Sequence[FoldContents]) -> list[LabelScores]:
+def score_tables(folds: Sequence[FoldContents], *, pooled: bool = True) -> list[LabelScores]:
     """One table per label: each fold, then all folds together with the strata of lesion size.
 
     The numbers are computed from the cases of ``cases.csv`` by the same functions that wrote ``summary.json``.
+
+    Args:
+        folds: folds, or methods.
+        pooled: add the rows of all folds together; methods on the same cases have none.
     """
     scored = [(fold.name, fold.scores) for fold in folds if fold.scores is not None]
     if not scored:
@@ -56,8 +60,11 @@ def score_tables(folds: Sequence[FoldContents]) -> list[LabelScores]:
         for name, table in scored:
             cases = [case for case in table.cases if case.label == label]
             everything += cases
-            if len(scored) > 1 and cases:
-                rows += _rows(name, summarise(cases, 0, dims), strata=False)
+            if (len(scored) > 1 or not pooled) and cases:
+                rows += _rows(name, summarise(cases, 0, dims), strata=not pooled)
+        if not pooled:
+            tables.append(LabelScores(label, tuple(rows), ()))
+            continue
         overall = summarise(everything, 0, dims)
         rows += _rows("all folds" if len(scored) > 1 else scored[0][0], overall, strata=True)
         tables.append(LabelScores(label, tuple(rows), tuple(_remarks(overall))))
@@ -99,7 +106,10 @@ def data_facts(run: RunContents, dataset: Dataset | None) -> list[tuple[str, str
         facts.append(("Labels", ", ".join(f"{label} = {value}" for label, value in dataset.labels.items())))
     elif isinstance(run.fingerprint.get("cases"), list):
         facts.append(("Cases the plan was made from", str(len(run.fingerprint["cases"]))))
-    facts.append(("Folds in this run", ", ".join(fold.name for fold in run.folds)))
+    if run.is_comparison:
+        facts.append(("Methods", ", ".join(fold.name for fold in run.folds)))
+    elif any(record.stage == "run" for record in run.records) or len(run.folds) > 1:
+        facts.append(("Folds in this run", ", ".join(fold.name for fold in run.folds)))
     scored = {case.case for fold in run.folds if fold.scores for case in fold.scores.cases}
     if scored:
         lesion = {case.case for fold in run.folds if fold.scores for case in fold.scores.cases if case.has_lesion}

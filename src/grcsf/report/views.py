@@ -14,11 +14,34 @@ from grcsf.errors import GrcsfError
 from grcsf.io.volume import Geometry, ImageRef, Volume, ending_of, name_of, path_of, read_volume
 from grcsf.preprocess.geometry import AxisFlips, Triple, orientation_of, oriented_spacing_mm, to_array_axes
 
-__all__ = ["CaseView", "load_view", "residual_files"]
+__all__ = ["CaseView", "MapFile", "ShownMap", "load_view", "map_files"]
 
 _COARSE = 1.5
 """A volume is shown along its coarsest axis if that is coarser than the others by this factor, else in axial slices."""
 _PLANES = ("sagittal", "coronal", "axial")
+
+
+MAP_KINDS = ("residual", "importance", "fusion", "rcu-gain", "gcu-gain")
+"""Maps that may lie beside a prediction as ``CASE_KIND-DETAIL``, in the order they are shown."""
+
+
+@dataclass(frozen=True)
+class MapFile:
+    """A map beside a prediction: its kind, what stands behind it in the name (``r75``, ``1-r50``), its file."""
+
+    kind: str
+    detail: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class ShownMap:
+    """The slice of a map: whose it is (empty: there is one method only), its kind and detail, its values."""
+
+    method: str
+    kind: str
+    detail: str
+    values: AnyArray
 
 
 @dataclass(frozen=True)
@@ -28,8 +51,8 @@ class CaseView:
     Attributes:
         image: grey values (rows, columns) or none.
         reference: mask or none.
-        prediction: mask or none.
-        residuals: mask ratio in per cent -> map.
+        predictions: method -> mask.
+        maps: residual and other maps.
         aspect: height of a pixel over its width.
         place: in words, such as "axial slice 12 of 40".
         notes: what could not be shown and why.
@@ -37,25 +60,29 @@ class CaseView:
 
     image: AnyArray | None
     reference: BoolArray | None
-    prediction: BoolArray | None
-    residuals: dict[int, AnyArray]
+    predictions: dict[str, BoolArray]
+    maps: tuple[ShownMap, ...]
     aspect: float
     place: str
     notes: tuple[str, ...] = ()
 
 
-def residual_files(case: str, files: Mapping[str, Path]) -> dict[int, Path]:
-    """Residual maps of a case among files by stem, by mask ratio in per cent, ascending."""
-    pattern = re.compile(re.escape(case) + r"_residual-r(\d+)")
-    found = {int(match[1]): path for stem, path in files.items() if (match := pattern.fullmatch(stem))}
-    return dict(sorted(found.items()))
+def map_files(case: str, files: Mapping[str, Path]) -> list[MapFile]:
+    """Maps of a case among files by stem, by kind and then by name, numbers in the order of numbers."""
+    pattern = re.compile(re.escape(case) + rf"_({'|'.join(MAP_KINDS)})-([\w.-]+)")
+    found = [MapFile(m[1], m[2], path) for stem, path in files.items() if (m := pattern.fullmatch(stem))]
+    return sorted(found, key=lambda one: (MAP_KINDS.index(one.kind), _natural(one.detail)))
+
+
+def _natural(text: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
 def load_view(
     case: str,
     image: ImageRef | None,
     reference: ImageRef | None,
-    files: Mapping[str, Path],
+    files: Mapping[str, Mapping[str, Path]],
     spacing_mm: tuple[float, ...] | None = None,
 ) -> CaseView | None:
     """The slice with the largest reference area (else the largest prediction, else the middle).
@@ -64,27 +91,31 @@ def load_view(
         case: its name.
         image: file of the first channel.
         reference: mask of the expert.
-        files: predictions and residual maps by stem.
+        files: method -> predictions and maps by stem.
         spacing_mm: pixel size of PNG images.
 
     Returns:
         The view; none if no file could be read.
     """
     stacks = _Stacks(spacing_mm)
-    shown = stacks.add(image)
-    truth, found = stacks.add(reference), stacks.add(files.get(case))
-    maps = {
-        ratio: stack for ratio, path in residual_files(case, files).items() if (stack := stacks.add(path)) is not None
-    }
+    shown, truth = stacks.add(image), stacks.add(reference)
+    added = {method: stacks.add(own.get(case)) for method, own in files.items()}
+    found = {method: stack for method, stack in added.items() if stack is not None}
+    maps = [
+        (method, one, stack)
+        for method, own in files.items()
+        for one in map_files(case, own)
+        if (stack := stacks.add(one.path)) is not None
+    ]
     if stacks.base is None:
         return None
     depth = (shown if shown is not None else stacks.first).shape[0]
-    index = _slice_index(depth, truth, found)
+    index = _slice_index(depth, truth, *found.values())
     return CaseView(
         image=None if shown is None else shown[index],
         reference=None if truth is None else truth[index] > 0,
-        prediction=None if found is None else found[index] > 0,
-        residuals={ratio: stack[index] for ratio, stack in maps.items()},
+        predictions={method: stack[index] > 0 for method, stack in found.items()},
+        maps=tuple(ShownMap(method, one.kind, one.detail, stack[index]) for method, one, stack in maps),
         aspect=stacks.aspect,
         place=f"{stacks.plane} slice {index + 1} of {depth}" if depth > 1 else "",
         notes=tuple(stacks.notes),

@@ -10,11 +10,14 @@ from grcsf.config import Settings
 from grcsf.errors import DatasetError, SettingsError
 from grcsf.evaluation.comparison import Against, Comparison, check_against, compare_summaries
 from grcsf.evaluation.comparison_files import COMPARISON_FILES, write_comparison
-from grcsf.io.files import ensure_new, make_folder, read_json
+from grcsf.io.files import ensure_new, make_folder, read_json, write_json
 from grcsf.io.record import RunRecord
 from grcsf.verbs.evaluate import evaluate
 
-__all__ = ["compare", "name_methods"]
+__all__ = ["SUBJECTS_FILE", "compare", "given_subjects", "name_methods"]
+
+SUBJECTS_FILE = "subjects.json"
+"""Case -> subject, beside the comparison: who counts once."""
 
 
 def compare(
@@ -36,7 +39,7 @@ def compare(
         reference: folder of reference masks, or a data set of any known source.
         predictions: two or more folders of predicted masks, by the name of their method; in a list, ``NAME=FOLDER``
             names one, and others are called as their folder.
-        output: folder for ``comparison.json``, ``.csv`` and ``.md``, and for the files of
+        output: folder for ``comparison.json``, ``.csv`` and ``.md``, ``subjects.json``, and for the files of
             :func:`grcsf.evaluate` in a folder for each method; none writes nothing.
         against: pairs that are tested: ``all``, or each method against the ``first``.
         subjects: case -> subject, or a JSON file of that; none: of the data set, or that beside the reference folder,
@@ -58,7 +61,7 @@ def compare(
     maps: list[str | Path | None] = [*probabilities] if probabilities else [None] * len(methods)
     if len(maps) != len(methods):
         raise SettingsError(f"{len(maps)} folders of probabilities for {len(methods)} methods; give one for each")
-    who = _given_subjects(subjects)
+    who = given_subjects(subjects)
     scoring |= {"settings": settings, "overwrite": True}
     if output is None:
         if probabilities:
@@ -74,7 +77,9 @@ def compare(
             name: evaluate(truth, folder, make_folder(out / name), probabilities=prob, **scoring)
             for (name, folder), prob in zip(methods.items(), maps, strict=True)
         }
-        comparison = compare_summaries(scored, _subjects(who, truth, scored), against)
+        who = _subjects(who, truth, scored)
+        comparison = compare_summaries(scored, who, against)
+        write_json(out / SUBJECTS_FILE, {case: who.get(case, case) for case in comparison.cases})
         write_comparison(out, comparison)
     return comparison
 
@@ -106,11 +111,16 @@ def _named(folder: str | Path) -> tuple[str, Path]:
 
 
 def _is_folder_name(name: str) -> bool:
-    forbidden = (".", "..", "run.json", "grcsf.log", *COMPARISON_FILES)
+    forbidden = (".", "..", "run.json", "grcsf.log", SUBJECTS_FILE, *COMPARISON_FILES)
     return bool(name.strip()) and not set(name) & set('/\\:*?"<>|') and name not in forbidden
 
 
-def _given_subjects(subjects: str | Path | Mapping[str, str] | None) -> dict[str, str] | None:
+def given_subjects(subjects: str | Path | Mapping[str, str] | None) -> dict[str, str] | None:
+    """Case -> subject as it is, or from its JSON file; none stays none.
+
+    Raises:
+        DatasetError: a file that cannot be read or holds something else.
+    """
     if subjects is None or isinstance(subjects, Mapping):
         return None if subjects is None else dict(subjects)
     tree = read_json(Path(subjects), DatasetError)
