@@ -31,6 +31,7 @@ _VERBS = (
     "run",
     "train",
     "validate",
+    "view",
 )
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from grcsf.verbs.run import run
     from grcsf.verbs.train import train
     from grcsf.verbs.validate import validate
+    from grcsf.verbs.view import view
 
 __all__ = [
     "Settings",
@@ -75,6 +77,7 @@ __all__ = [
     "run",
     "train",
     "validate",
+    "view",
 ]
 
 
