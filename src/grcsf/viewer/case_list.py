@@ -100,7 +100,7 @@ def _of_files(path: Path, images: Path | None, dataset: Path | None) -> CaseList
     if images is None and dataset is None:
         return _plain(path)
     known = _of_dataset(read_dataset(dataset)) if dataset is not None else CaseList(path.name, ())
-    pictures = _pictures(images, path) if images is not None else {case.name: case.layers for case in known.cases}
+    pictures = _pictures(images) if images is not None else {case.name: case.layers for case in known.cases}
     files = _by_stem([path] if path.is_file() else _listed(path))
     names = [name for name in pictures if name in files or any(stem.startswith(f"{name}_") for stem in files)]
     if not names and len(pictures) == 1 and len(_mask_names(files)) == 1:
@@ -126,12 +126,14 @@ def _plain(path: Path) -> CaseList:
         return CaseList(
             path.name, tuple(ViewCase(name, tuple(_predicted(name, files, names))) for name in names), notes=(note,)
         )
-    pictures = _pictures(path, path)
-    cases = (ViewCase(name, (*layers, *map_layers(name, files, pictures))) for name, layers in pictures.items())
+    pictures = _pictures(path)
+    taken = {layer.image for layers in pictures.values() for layer in layers}
+    rest = {stem: file for stem, file in files.items() if file not in taken}
+    cases = (ViewCase(name, (*layers, *map_layers(name, rest, pictures))) for name, layers in pictures.items())
     return CaseList(path.name, tuple(cases))
 
 
-def _pictures(path: Path, masks: Path) -> dict[str, tuple[Layer, ...]]:
+def _pictures(path: Path) -> dict[str, tuple[Layer, ...]]:
     """Case -> images of it, without references."""
     if path.is_dir() and find_source(path) is not None:
         found = _of_dataset(read_dataset(path)).cases

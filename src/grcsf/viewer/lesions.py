@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from scipy import ndimage
 
-from grcsf.arrays import AnyArray, BoolArray, IntArray
-from grcsf.evaluation.lesions import Lesion, LesionScores, score_lesions
+from grcsf.arrays import AnyArray, BoolArray
+from grcsf.evaluation.lesions import Lesion, score_lesions
 from grcsf.evaluation.matching import label_lesions
 from grcsf.evaluation.presets import LesionPreset
 from grcsf.io.geometry import Geometry
+
+Source = Literal["reference", "prediction"]
 
 __all__ = ["MOST_LESIONS", "LesionList", "list_lesions"]
 
@@ -63,13 +66,16 @@ def list_lesions(
         picture: sizes in mm2 instead of ml (the volume is one slice without thickness).
     """
     found: list[dict[str, Any]] = []
+    total = 0
     values = {int(value) for mask in (reference, prediction) if mask is not None for value in np.unique(mask)} - {0}
     for value in sorted(values):
         masks = [None if mask is None else mask == value for mask in (reference, prediction)]
         name = labels.get(value, f"label {value}")
-        found += _of_label(name, masks, geometry, preset, probability=probability, picture=picture)
+        rows, count = _of_label(name, masks, geometry, preset, probability=probability, picture=picture)
+        found += rows
+        total += count
     found.sort(key=lambda lesion: -lesion["size"])
-    return LesionList("mm2" if picture else "ml", tuple(found[:MOST_LESIONS]), max(0, len(found) - MOST_LESIONS))
+    return LesionList("mm2" if picture else "ml", tuple(found[:MOST_LESIONS]), total - len(found[:MOST_LESIONS]))
 
 
 def _of_label(
@@ -80,7 +86,8 @@ def _of_label(
     *,
     probability: AnyArray | None,
     picture: bool,
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], int]:
+    """Rows of the largest lesions of one label, and how many there are in all."""
     single = any(mask is None for mask in masks)
     there = next(mask for mask in masks if mask is not None)
     full = [np.zeros_like(there) if mask is None else mask for mask in masks]
@@ -90,27 +97,29 @@ def _of_label(
     scores = score_lesions(parts[0], parts[1], spacing, preset)
     chance = None if probability is None else _flat(probability[box], picture)
     rows: list[dict[str, Any]] = []
-    for source, part in zip(("reference", "prediction"), parts, strict=True):
+    sources: tuple[Source, Source] = ("reference", "prediction")
+    for source, part in zip(sources, parts, strict=True):
         numbers, _ = label_lesions(part, spacing, preset)
-        rows += [
-            {
-                "label": name,
-                "source": source,
-                "number": lesion.number,
-                "size": lesion.size,
-                "voxels": lesion.voxels,
-                "state": "single" if single else _state(lesion),
-                "score": None if chance is None else float(chance[numbers == lesion.number].mean()),
-                "overlap": None if single else lesion.overlap,
-                **_place(numbers, lesion, start, geometry),
-            }
-            for lesion in _largest(scores, source)
-        ]
-    return rows
-
-
-def _largest(scores: LesionScores, source: Any) -> list[Lesion]:
-    return sorted(scores.of(source), key=lambda lesion: -lesion.voxels)[: MOST_LESIONS + 1]
+        boxes = ndimage.find_objects(numbers)
+        largest = sorted(scores.of(source), key=lambda lesion: -lesion.voxels)[:MOST_LESIONS]
+        for lesion in largest:
+            inside = boxes[lesion.number - 1]
+            own = numbers[inside] == lesion.number
+            corner = [edge.start for edge in inside]
+            rows.append(
+                {
+                    "label": name,
+                    "source": source,
+                    "number": lesion.number,
+                    "size": lesion.size,
+                    "voxels": lesion.voxels,
+                    "state": "single" if single else _state(lesion),
+                    "score": None if chance is None else float(chance[inside][own].mean()),
+                    "overlap": None if single else lesion.overlap,
+                    **_place(own, corner, lesion, start, geometry),
+                }
+            )
+    return rows, len(scores.lesions)
 
 
 def _state(lesion: Lesion) -> str:
@@ -119,10 +128,12 @@ def _state(lesion: Lesion) -> str:
     return "missed" if lesion.source == "reference" else "false"
 
 
-def _place(numbers: IntArray, lesion: Lesion, start: tuple[int, ...], geometry: Geometry) -> dict[str, Any]:
+def _place(
+    own: BoolArray, corner: list[int], lesion: Lesion, start: tuple[int, ...], geometry: Geometry
+) -> dict[str, Any]:
     """The voxel of the lesion nearest to its centroid, and its position."""
-    voxels = np.argwhere(numbers == lesion.number)
-    steps = np.array(geometry.spacing_mm[: voxels.shape[1]])
+    voxels = np.argwhere(own) + corner
+    steps = np.array(geometry.spacing_mm[: own.ndim])
     nearest = voxels[np.square((voxels - np.array(lesion.centroid)) * steps).sum(axis=1).argmin()]
     voxel = [int(place) + first for place, first in zip([*nearest, 0][:3], start, strict=True)]
     mm = geometry.affine_ras[:3, :3] @ np.array(voxel, np.float64) + geometry.affine_ras[:3, 3]

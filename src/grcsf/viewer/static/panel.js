@@ -29,7 +29,7 @@ export function showCases(list, current, choose) {
   });
   byId("cases").replaceChildren(...rows.filter(Boolean));
   byId("case-count").textContent = list.length ? `${current + 1} of ${list.length}` : "";
-  byId("cases").querySelector("[aria-current]")?.scrollIntoView({ block: "nearest" });
+  reveal(byId("cases"), byId("cases").querySelector("[aria-current]"));
   byId("cases-section").hidden = list.length < 2;
 }
 
@@ -88,7 +88,14 @@ export function showLesions(found, current, choose) {
   if (found && !lesions.length && !found.notes.length) byId("lesion-notes").replaceChildren(el("p", {}, "No lesion in the masks of this case."));
   if (!found) byId("lesion-notes").replaceChildren(el("p", {}, "No mask."));
   const scored = lesions.some((lesion) => lesion.score !== null);
-  const head = el("tr", {}, ...["Lesion", found?.unit === "mm2" ? "mm\u00b2" : "ml", ...(scored ? ["Score"] : []), "Match"].map((text) => el("th", { scope: "col" }, text)));
+  const compared = lesions.some((lesion) => lesion.state !== "single");
+  const titles = [
+    ["Lesion", "R reference, P prediction"],
+    [found?.unit === "mm2" ? "mm\u00b2" : "ml", "size"],
+    ...(scored ? [["Score", "mean lesion probability inside"]] : []),
+    ...(compared ? [["Match", `rules: ${found.preset}`]] : []),
+  ];
+  const head = el("tr", {}, ...titles.map(([text, title]) => el("th", { scope: "col", title }, text)));
   const rows = lesions.map((lesion, index) => {
     const [sign, word] = STATES[lesion.state];
     const name = `${lesion.source === "reference" ? "R" : "P"}${lesion.number} ${lesion.label}`;
@@ -97,10 +104,18 @@ export function showLesions(found, current, choose) {
     const match = el("td", { class: `state ${lesion.state}` }, el("span", { "aria-hidden": "true" }, sign), ` ${word}`);
     return el("tr", { class: index === current ? "current" : null, click: () => choose(index) },
       el("td", {}, button), el("td", { class: "number" }, number(lesion.size)),
-      scored ? el("td", { class: "number" }, lesion.score === null ? "" : lesion.score.toFixed(2)) : null, match);
+      scored ? el("td", { class: "number" }, lesion.score === null ? "" : lesion.score.toFixed(2)) : null, compared ? match : null);
   });
   byId("lesions").replaceChildren(el("thead", {}, head), el("tbody", {}, ...rows));
-  byId("lesions").querySelector("tr.current")?.scrollIntoView({ block: "nearest" });
+  reveal(byId("lesion-scroll"), byId("lesions").querySelector("tr.current"));
+}
+
+/** Scroll a list to its current row, and nothing else of the page. */
+function reveal(list, row) {
+  if (!row) return;
+  const [outer, inner] = [list.getBoundingClientRect(), row.getBoundingClientRect()];
+  if (inner.top < outer.top + 24) list.scrollTop -= outer.top + 24 - inner.top;
+  else if (inner.bottom > outer.bottom) list.scrollTop += inner.bottom - outer.bottom;
 }
 
 /** entries: [name, text] of what stands at the crosshair. */

@@ -3,6 +3,8 @@
 const SLICES = { axial: 0, coronal: 1, sagittal: 2, all: 3, render: 4 };
 const LABEL_INTENT = 1002; // NIFTI_INTENT_LABEL: NiiVue outlines such volumes
 const HIDDEN_BELOW_MIN = 2; // colours run from 0 to cal_max, nothing is drawn below cal_min (by NiiVue's shader, not its names)
+const CROSSHAIR = 0.35; // per cent of the picture's height
+const FILL_OF_OUTLINED = 0.2; // share of its opacity that the inside of an outlined mask keeps
 const WINDOWING = 9; // NiiVue's DRAG_MODE.windowing
 
 // Okabe and Ito's colours: blues and green for the reference, warm ones for the prediction.
@@ -26,6 +28,7 @@ export class Scene {
     this.onLocation = () => {};
     this.onWindow = () => {};
     this.pending = 0;
+    this.outlined = false;
   }
 
   async start() {
@@ -38,7 +41,7 @@ export class Scene {
     this.nv = new Niivue({
       backColor: [0, 0, 0, 1],
       crosshairColor: [0.35, 0.95, 0.55, 0.9],
-      crosshairWidth: 0.6,
+      crosshairWidth: CROSSHAIR,
       crosshairWidthUnit: "percent",
       crosshairGap: 6,
       fontColor: [0.85, 0.87, 0.9, 1],
@@ -161,11 +164,14 @@ export class Scene {
   }
 
   setOpacity(volume, opacity) {
-    volume.opacity = opacity;
+    const isMask = volume.hdr.intent_code === LABEL_INTENT;
+    volume.opacity = isMask && this.outlined ? FILL_OF_OUTLINED * opacity : opacity;
     this.refresh();
   }
 
+  /** Outlines instead of filled masks; call setOpacity of the masks after it. */
   setOutline(on) {
+    this.outlined = on;
     this.nv.opts.atlasOutline = on ? 1 : 0;
     this.refresh();
   }
@@ -223,7 +229,7 @@ export class Scene {
   }
 
   toggleCrosshair() {
-    this.nv.setCrosshairWidth(this.nv.opts.crosshairWidth ? 0 : 1);
+    this.nv.setCrosshairWidth(this.nv.opts.crosshairWidth ? 0 : CROSSHAIR);
   }
 
   /** Value of a volume at a position, none outside of it. */

@@ -197,7 +197,7 @@ async function load(overlay, turn) {
     } else {
       scene.styleMask(volume, overlay.layer.role, state.list.labels);
     }
-    volume.opacity = overlay.opacity;
+    scene.setOpacity(volume, overlay.opacity);
     overlay.volume = volume;
     overlay.problem = null;
   } catch (error) {
@@ -211,6 +211,11 @@ function draw() {
   const order = ["map", "reference", "prediction"];
   on.sort((one, two) => order.indexOf(one.layer.role) - order.indexOf(two.layer.role));
   scene.setOverlays(on.map((overlay) => overlay.volume));
+}
+
+function outline(on) {
+  scene.setOutline(on);
+  for (const overlay of state.overlays) if (overlay.volume) scene.setOpacity(overlay.volume, overlay.opacity);
 }
 
 // Lesions
@@ -295,7 +300,7 @@ function readout(mm) {
   if (!mm || !scene.base || !state.shown) return showReadout([]);
   const voxel = fileVoxel(scene.base, mm);
   const places = state.shown.picture
-    ? [["Column, row", `${voxel[0]}, ${voxel[1]}`], ["mm in the slice", mm.slice(0, 2).map((value) => value.toFixed(1)).join(", ")]]
+    ? [["Column, row", `${voxel[0]}, ${voxel[1]}`], ["mm from the top left", voxel.slice(0, 2).map((place, axis) => (place * scene.base.hdr.pixDims[axis + 1]).toFixed(1)).join(", ")]]
     : [["mm (R, A, S)", mm.map((value) => value.toFixed(1)).join(", ")], ["Voxel", voxel.join(", ")]];
   const values = [[state.base.label, scene.value(scene.base, mm)]];
   for (const overlay of state.overlays) {
@@ -380,7 +385,7 @@ function listen() {
   on("previous-lesion", "click", actions.previousLesion);
   on("next-lesion", "click", actions.nextLesion);
   on("overlays", "change", draw);
-  on("outline", "change", (event) => scene.setOutline(event.target.checked));
+  on("outline", "change", (event) => outline(event.target.checked));
   on("filter", "input", () => showCases(state.list.cases, state.index, openIndex));
   on("channel", "change", (event) => chooseChannel(event.target.value));
   on("window", "change", (event) => pickWindow(event.target.value));
