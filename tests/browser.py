@@ -1,6 +1,6 @@
 """A headless Chromium for tests of pages: fixtures ``browser`` and ``page``; they skip where there is none.
 
-A test module that needs them says ``from browser import browser, page`` (with ``# noqa: F401``).
+A ``conftest.py`` of tests that need them says ``from browser import browser, page`` (with ``# noqa: F401``).
 """
 
 from __future__ import annotations

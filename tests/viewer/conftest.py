@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from browser import browser, page  # noqa: F401
 from grcsf.viewer.api import ViewerApi
 from grcsf.viewer.layers import CaseList
 from grcsf.viewer.server import ViewerServer

@@ -77,11 +77,11 @@ export class Scene {
     if (largest > most) {
       throw new Error(`The volume has ${largest} voxels along an axis; this browser draws at most ${most}.`);
     }
+    volume.extremes = extremes(volume.img);
     return volume;
   }
 
   setBase(volume, picture) {
-    const fresh = !this.base;
     this.base = volume;
     this.picture = picture;
     this.overlays = [];
@@ -90,8 +90,13 @@ export class Scene {
     this.nv.opts.isRadiologicalConvention = !picture;
     this.nv.opts.isOrientationTextVisible = !picture;
     this.upload();
-    if (fresh) this.nv.resizeListener?.();
     this.setView(this.view);
+  }
+
+  /** The crosshair in the middle of the volume, on the middle of a voxel. */
+  centre() {
+    const middle = this.base.hdr.dims.slice(1, 4).map((size) => Math.floor(size / 2));
+    this.jump(voxelCentre(this.base, middle));
   }
 
   /** Overlays to draw, lowest first. */
@@ -128,7 +133,7 @@ export class Scene {
   styleMask(volume, role, names) {
     const colours = MASK_COLOURS[role];
     const values = [0, ...Object.keys(names).map(Number)];
-    for (let value = 1; value <= Math.min(volume.global_max, 255); value++) if (!values.includes(value)) values.push(value);
+    for (let value = 1; value <= Math.min(volume.extremes[1], 255); value++) if (!values.includes(value)) values.push(value);
     values.sort((a, b) => a - b);
     const table = { R: [], G: [], B: [], A: [], I: [], labels: [] };
     for (const value of values) {
@@ -185,13 +190,13 @@ export class Scene {
 
   /** The window that shows nearly all grey values: NiiVue's 2 and 98 per cent of those above the darkest. */
   autoWindow() {
-    const { robust_min: low, robust_max: high, global_min: least, global_max: most } = this.base;
+    const { robust_min: low, robust_max: high, extremes: [least, most] } = this.base;
     return high > low ? [low, high] : [least, most > least ? most : least + 1];
   }
 
   /** Whether the grey values look like Hounsfield units. */
   looksLikeCt() {
-    return this.base.global_min <= -500 && this.base.global_max >= 100;
+    return this.base.extremes[0] <= -500 && this.base.extremes[1] >= 100;
   }
 
   /** Views that make sense: a single slice is shown in its own plane only. */
@@ -232,13 +237,11 @@ export class Scene {
     this.nv.setCrosshairWidth(this.nv.opts.crosshairWidth ? 0 : CROSSHAIR);
   }
 
-  /** Value of a volume at a position, none outside of it. */
+  /** Value of the voxel that holds a position, none outside of the volume. */
   value(volume, mm) {
     const voxel = fileVoxel(volume, mm);
-    const size = volume.hdr.dims;
-    if (voxel.some((place, axis) => place < 0 || place >= size[axis + 1])) return null;
-    const ras = volume.mm2vox([...mm, 1]);
-    const found = volume.getValue(...ras);
+    if (voxel.some((place, axis) => place < 0 || place >= volume.hdr.dims[axis + 1])) return null;
+    const found = volume.getValue(...volume.mm2vox([...voxelCentre(volume, voxel), 1]));
     return Number.isFinite(found) ? found : null;
   }
 
@@ -259,6 +262,11 @@ export function fileVoxel(volume, mm) {
   return inverse.map((row) => Math.round(row[0] * shifted[0] + row[1] * shifted[1] + row[2] * shifted[2]) + 0);
 }
 
+/** Position of the middle of a voxel of the file, mm RAS. */
+export function voxelCentre(volume, voxel) {
+  return volume.hdr.affine.slice(0, 3).map((row) => row[0] * voxel[0] + row[1] * voxel[1] + row[2] * voxel[2] + row[3]);
+}
+
 function invert3([[a, b, c], [d, e, f], [g, h, i]]) {
   const det = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g);
   return [
@@ -266,6 +274,16 @@ function invert3([[a, b, c], [d, e, f], [g, h, i]]) {
     [(f * g - d * i) / det, (a * i - c * g) / det, (c * d - a * f) / det],
     [(d * h - e * g) / det, (b * g - a * h) / det, (a * e - b * d) / det],
   ];
+}
+
+/** Smallest and largest value; NiiVue's own leave out the border of the volume. */
+function extremes(values) {
+  let [least, most] = [Infinity, -Infinity];
+  for (const value of values) {
+    if (value < least) least = value;
+    if (value > most) most = value;
+  }
+  return [least, most];
 }
 
 /** Probabilities run from 0 to 1; other maps to a high value that few voxels exceed. */
@@ -279,7 +297,7 @@ function mapRange(volume, kind) {
   }
   sizes.sort((first, second) => first - second);
   const high = sizes.length ? sizes[Math.floor(0.995 * (sizes.length - 1))] : 1;
-  return { low: 0, high: high || 1, signed: volume.global_min < 0 };
+  return { low: 0, high: high || 1, signed: volume.extremes[0] < 0 };
 }
 
 function ramp(colours) {

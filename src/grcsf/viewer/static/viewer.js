@@ -98,11 +98,11 @@ async function openCase(found, turn = ++state.turn) {
       tell(null);
       byId("case-name").textContent = found.name;
       scene.setBase(base, found.picture);
-      base.grcsf = bottom;
       startOverlays(found.layers.filter((layer) => layer !== bottom && layer.role !== "image"), bottom);
       showChannels(images);
       chooseWindow(state.window ?? firstWindow());
       fitViews();
+      scene.centre();
       await Promise.all([loadVisible(turn), loadLesions(found, turn)]);
       say(`${found.name}, ${state.lesions?.lesions.length ?? 0} lesions`);
     } catch (error) {
