@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-__all__ = ["Recorded", "browser", "page", "recorded"]
+__all__ = ["ARGUMENTS", "Recorded", "browser", "browser_path", "page", "recorded"]
 
-_ARGUMENTS = (
+ARGUMENTS = (
     *("--no-sandbox", "--disable-gpu", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-quic"),
     *("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
@@ -34,7 +34,7 @@ class Recorded:
         return [url for url in self.requests if not url.startswith((address, "data:", "blob:"))]
 
 
-def _path() -> str | None:
+def browser_path() -> str | None:
     """The browser: ``GRCSF_CHROMIUM``, or one on the path."""
     return os.environ.get("GRCSF_CHROMIUM") or next((found for name in _NAMES if (found := shutil.which(name))), None)
 
@@ -43,11 +43,11 @@ def _path() -> str | None:
 def browser() -> Iterator[Any]:
     """One Chromium for all tests, with WebGL 2 drawn on the CPU."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="no package playwright: pip install 'grcsf[dev]'")
-    path = _path()
+    path = browser_path()
     if path is None:
         pytest.skip("no browser: Chromium is not on the path (or name it in GRCSF_CHROMIUM)")
     with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=path, headless=True, args=list(_ARGUMENTS))
+        running = playwright.chromium.launch(executable_path=path, headless=True, args=list(ARGUMENTS))
         yield running
         running.close()
 
