@@ -405,6 +405,19 @@ def test_everything_can_be_reached_with_the_keyboard(page, served, predicted):
     assert numbers(readout(page)["Voxel"]) != before
 
 
+def test_the_focus_stays_where_it_was_when_a_list_is_made_again(page, served, predicted):
+    show(page, served, predicted)
+    focused = "() => document.activeElement.id || document.activeElement.getAttribute('aria-label')"
+    page.locator("#layer-2").focus()
+    press(page, "Space")
+    assert page.evaluate(focused) == "layer-2"
+    assert page.locator("#layer-2").is_checked()
+    page.locator("#lesions button").first.focus()
+    press(page, "Enter", ".")
+    assert page.evaluate("() => window.grcsf.state.lesion") == 1
+    assert page.evaluate(focused) == page.locator("#lesions [aria-current]").get_attribute("aria-label")
+
+
 @pytest.mark.real_data
 @pytest.mark.parametrize("name", ["Dataset510_OpenMs3D", "Dataset501_SoopFlairAxial"])
 def test_real_images_are_drawn(page, served, real_data, name):

@@ -13,10 +13,8 @@ _SCRIPT = "text/javascript; charset=utf-8"
 PAGE_FILES: Mapping[str, str] = {
     "index.html": "text/html; charset=utf-8",
     "style.css": "text/css; charset=utf-8",
-    "viewer.js": _SCRIPT,
-    "scene.js": _SCRIPT,
-    "panel.js": _SCRIPT,
-    "keys.js": _SCRIPT,
+    **dict.fromkeys(("viewer.js", "state.js", "overlays.js", "reading.js"), _SCRIPT),
+    **dict.fromkeys(("scene.js", "panel.js", "keys.js"), _SCRIPT),
     "niivue.umd.js": _SCRIPT,
     "niivue.LICENSE.txt": "text/plain; charset=utf-8",
 }

@@ -27,7 +27,7 @@ export function showCases(list, current, choose) {
     const button = el("button", { type: "button", click: () => choose(index), "aria-current": index === current ? "true" : null }, el("span", {}, entry.name), ...marks);
     return el("li", {}, button);
   });
-  byId("cases").replaceChildren(...rows.filter(Boolean));
+  refill(byId("cases"), rows.filter(Boolean));
   byId("case-count").textContent = list.length ? `${current + 1} of ${list.length}` : "";
   reveal(byId("cases"), byId("cases").querySelector("[aria-current]"));
   byId("cases-section").hidden = list.length < 2;
@@ -36,7 +36,7 @@ export function showCases(list, current, choose) {
 /** Rows of the overlays; on: {visible, opacity, threshold} with the overlay and its new value. */
 export function showLayers(overlays, on) {
   const rows = overlays.map((overlay, index) => layerRow(overlay, index, on));
-  byId("layers").replaceChildren(...(rows.length ? rows : [el("p", { class: "notes" }, "No masks or maps.")]));
+  refill(byId("layers"), rows.length ? rows : [el("p", { class: "notes" }, "No masks or maps.")]);
 }
 
 function layerRow(overlay, index, on) {
@@ -100,14 +100,24 @@ export function showLesions(found, current, choose) {
     const [sign, word] = STATES[lesion.state];
     const name = `${lesion.source === "reference" ? "R" : "P"}${lesion.number} ${lesion.label}`;
     const text = `${lesion.source} lesion ${lesion.number}, ${lesion.label}, ${number(lesion.size)} ${found.unit}${word ? `, ${word}` : ""}`;
-    const button = el("button", { type: "button", class: `mark-${lesion.source}`, "aria-label": `Go to ${text}`, "aria-current": index === current ? "true" : null, click: () => choose(index) }, name);
+    const button = el("button", { type: "button", class: `mark-${lesion.source}`, "aria-label": `Go to ${text}`, "aria-current": index === current ? "true" : null }, name);
     const match = el("td", { class: `state ${lesion.state}` }, el("span", { "aria-hidden": "true" }, sign), ` ${word}`);
     return el("tr", { class: index === current ? "current" : null, click: () => choose(index) },
       el("td", {}, button), el("td", { class: "number" }, number(lesion.size)),
       scored ? el("td", { class: "number" }, lesion.score === null ? "" : lesion.score.toFixed(2)) : null, compared ? match : null);
   });
-  byId("lesions").replaceChildren(el("thead", {}, head), el("tbody", {}, ...rows));
+  refill(byId("lesions"), [el("thead", {}, head), el("tbody", {}, ...rows)]);
   reveal(byId("lesion-scroll"), byId("lesions").querySelector("tr.current"));
+}
+
+/** New content; who had the focus in the old one (by id, or else by place among the buttons) has it again. */
+function refill(parent, children) {
+  const focused = parent.contains(document.activeElement) ? document.activeElement : null;
+  const place = focused ? [...parent.querySelectorAll("button, input")].indexOf(focused) : -1;
+  parent.replaceChildren(...children);
+  if (!focused) return;
+  const again = focused.id ? byId(focused.id) : parent.querySelector("[aria-current]") ?? parent.querySelectorAll("button, input")[place];
+  again?.focus({ preventScroll: true });
 }
 
 /** Scroll a list to its current row, and nothing else of the page. */

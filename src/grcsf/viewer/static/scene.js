@@ -29,6 +29,7 @@ export class Scene {
     this.onWindow = () => {};
     this.pending = 0;
     this.outlined = false;
+    this.baseChanged = false;
   }
 
   async start() {
@@ -81,6 +82,7 @@ export class Scene {
     return volume;
   }
 
+  /** The volume below everything; choose its window, then mount it. */
   setBase(volume, picture) {
     this.base = volume;
     this.picture = picture;
@@ -89,7 +91,13 @@ export class Scene {
     volume.opacity = 1;
     this.nv.opts.isRadiologicalConvention = !picture;
     this.nv.opts.isOrientationTextVisible = !picture;
-    this.upload();
+  }
+
+  /** Draw a new base now. */
+  mount() {
+    cancelAnimationFrame(this.pending);
+    this.pending = 0;
+    this.upload(true);
     this.setView(this.view);
   }
 
@@ -115,19 +123,27 @@ export class Scene {
   }
 
   /** Draw once more in the next frame, however often it is asked for until then. */
-  refresh() {
+  refresh(withBase = false) {
+    this.baseChanged ||= withBase;
     if (this.pending || !this.base) return;
     this.pending = requestAnimationFrame(() => {
       this.pending = 0;
-      if (this.base) this.upload();
+      if (this.base) this.upload(this.baseChanged);
     });
   }
 
-  upload() {
+  /** Give the volumes to the graphics card; that of the base costs most and is left where it is if it did not change. */
+  upload(withBase) {
+    this.baseChanged = false;
     this.nv.volumes = [this.base, ...this.overlays];
     this.nv.back = this.base;
     this.nv.overlays = [...this.overlays];
-    this.nv.updateGLVolume();
+    if (withBase || !this.overlays.length) {
+      this.nv.updateGLVolume(); // without overlays the shader learns of it with the base
+      return;
+    }
+    this.overlays.forEach((volume, index) => this.nv.refreshLayers(volume, index + 1));
+    this.nv.drawScene();
   }
 
   styleMask(volume, role, names) {
@@ -185,7 +201,7 @@ export class Scene {
     if (!this.base || !(high > low)) return;
     this.base.cal_min = low;
     this.base.cal_max = high;
-    this.refresh();
+    this.refresh(true);
   }
 
   /** The window that shows nearly all grey values: NiiVue's 2 and 98 per cent of those above the darkest. */

@@ -1,57 +1,10 @@
 // The page: cases come from the API (see grcsf/viewer/api.py) or from a file that is dropped in.
 
 import { KEYS, listenForKeys } from "./keys.js";
+import { draw, loadVisible, outline, startOverlays } from "./overlays.js";
 import { byId, el, number, showCases, showHelp, showLayers, showLesions, showReadout } from "./panel.js";
-import { Scene, fileVoxel } from "./scene.js";
-
-const scene = new Scene(byId("gl"));
-const state = {
-  list: { cases: [], labels: { 1: "lesion" }, windows: [] },
-  index: -1,
-  shown: null, // the case on the screen: {name, picture, modality, layers, lesions}
-  overlays: [], // {layer, volume, visible, opacity, threshold, range, problem}
-  lesions: null,
-  lesion: -1,
-  window: null, // chosen by the user, kept from case to case: a name of a window or "auto"
-  kept: new Map(), // role and kind -> {visible, opacity, threshold}, kept from case to case
-  turn: 0, // counts what was opened, so that an answer that comes late is dropped
-};
-
-async function getJson(url) {
-  return (await get(url)).json();
-}
-
-async function get(url) {
-  let answer;
-  try {
-    answer = await fetch(url);
-  } catch {
-    throw new Error("The server does not answer; is grcsf still running?");
-  }
-  if (answer.ok) return answer;
-  const found = await answer.json().catch(() => ({}));
-  throw new Error(found.error ?? `The server answered with status ${answer.status}.`);
-}
-
-function tell(message) {
-  byId("message").textContent = message ?? "";
-  byId("message").hidden = !message;
-}
-
-function say(text) {
-  byId("live").textContent = text;
-}
-
-async function busy(work) {
-  byId("busy").hidden = false;
-  document.body.dataset.busy = Number(document.body.dataset.busy ?? 0) + 1;
-  try {
-    return await work();
-  } finally {
-    document.body.dataset.busy -= 1;
-    byId("busy").hidden = Number(document.body.dataset.busy) > 0 ? false : true;
-  }
-}
+import { chooseWindow, firstWindow, readout, showWindow, typedWindow } from "./reading.js";
+import { busy, getJson, say, scene, state, tell, volumeOf } from "./state.js";
 
 // Cases
 
@@ -101,6 +54,7 @@ async function openCase(found, turn = ++state.turn) {
       startOverlays(found.layers.filter((layer) => layer !== bottom && layer.role !== "image"), bottom);
       showChannels(images);
       chooseWindow(state.window ?? firstWindow());
+      scene.mount();
       fitViews();
       scene.centre();
       await Promise.all([loadVisible(turn), loadLesions(found, turn)]);
@@ -109,15 +63,6 @@ async function openCase(found, turn = ++state.turn) {
       if (turn === state.turn) fail(error);
     }
   });
-}
-
-async function volumeOf(layer) {
-  const buffer = layer.buffer ?? (await (await get(layer.url)).arrayBuffer());
-  try {
-    return await scene.read(buffer, layer.fileName ?? "volume.nii");
-  } catch (error) {
-    throw new Error(`${layer.label}: ${error.message ?? error}`);
-  }
 }
 
 function showChannels(images) {
@@ -133,89 +78,14 @@ async function chooseChannel(id) {
       const base = await volumeOf(layer);
       state.base = layer;
       scene.setBase(base, state.shown.picture);
+      chooseWindow(state.window ?? firstWindow());
+      scene.mount();
       draw();
-      chooseWindow(state.window === "auto" || !state.window ? firstWindow() : state.window);
       scene.jump(mm);
     } catch (error) {
       tell(error.message);
     }
   });
-}
-
-// Overlays
-
-const FIRST = { reference: { visible: true, opacity: 0.45 }, prediction: { visible: true, opacity: 0.45 }, map: { visible: false, opacity: 0.7 } };
-const keyOf = (layer) => `${layer.role} ${layer.kind}`;
-
-function startOverlays(layers, bottom) {
-  const own = bottom.role === "image" ? layers : [bottom, ...layers]; // a mask without its image lies on itself
-  state.overlays = own.map((layer) => ({ layer, volume: null, ...FIRST[layer.role], ...state.kept.get(keyOf(layer)) }));
-  showOverlays();
-}
-
-function showOverlays() {
-  showLayers(state.overlays, {
-    visible: setVisible,
-    opacity: (overlay, value) => change(overlay, { opacity: value }, () => scene.setOpacity(overlay.volume, value)),
-    threshold: (overlay, value) => change(overlay, { threshold: value }, () => scene.setThreshold(overlay.volume, overlay.range, value)),
-  });
-}
-
-function change(overlay, values, apply) {
-  Object.assign(overlay, values);
-  state.kept.set(keyOf(overlay.layer), { visible: overlay.visible, opacity: overlay.opacity, threshold: overlay.threshold });
-  if (overlay.volume) apply();
-  readout(scene.crosshair());
-}
-
-async function setVisible(overlay, visible) {
-  change(overlay, { visible }, () => {});
-  if (visible) byId("overlays").checked = true;
-  if (visible && !overlay.volume) await busy(() => load(overlay, state.turn));
-  showOverlays();
-  draw();
-  readout(scene.crosshair());
-}
-
-async function loadVisible(turn) {
-  await Promise.all(state.overlays.filter((overlay) => overlay.visible).map((overlay) => load(overlay, turn)));
-  if (turn !== state.turn) return;
-  showOverlays();
-  draw();
-  readout(scene.crosshair());
-}
-
-async function load(overlay, turn) {
-  try {
-    const volume = await volumeOf(overlay.layer);
-    if (turn !== state.turn) return;
-    if (overlay.layer.role === "map") {
-      overlay.range = scene.styleMap(volume, overlay.layer.kind);
-      const first = overlay.layer.kind === "prob" ? 0.1 : 0.25 * overlay.range.high;
-      overlay.threshold = Math.min(overlay.threshold ?? first, overlay.range.high);
-      scene.setThreshold(volume, overlay.range, overlay.threshold);
-    } else {
-      scene.styleMask(volume, overlay.layer.role, state.list.labels);
-    }
-    scene.setOpacity(volume, overlay.opacity);
-    overlay.volume = volume;
-    overlay.problem = null;
-  } catch (error) {
-    overlay.problem = error.message;
-  }
-}
-
-/** Maps lie below masks; what is switched off is not drawn at all. */
-function draw() {
-  const on = byId("overlays").checked ? state.overlays.filter((overlay) => overlay.visible && overlay.volume) : [];
-  const order = ["map", "reference", "prediction"];
-  on.sort((one, two) => order.indexOf(one.layer.role) - order.indexOf(two.layer.role));
-  scene.setOverlays(on.map((overlay) => overlay.volume));
-}
-
-function outline(on) {
-  scene.setOutline(on);
-  for (const overlay of state.overlays) if (overlay.volume) scene.setOpacity(overlay.volume, overlay.opacity);
 }
 
 // Lesions
@@ -238,9 +108,7 @@ function jump(index) {
   if (!lesion) return;
   state.lesion = index;
   scene.jump(lesion.mm);
-  const focused = document.activeElement?.closest?.("#lesions");
   showLesions(state.lesions, index, jump);
-  if (focused) byId("lesions").querySelector("[aria-current]")?.focus();
   say(`Lesion ${index + 1} of ${state.lesions.lesions.length}: ${lesion.source}, ${number(lesion.size)} ${state.lesions.unit}, ${lesion.state}`);
 }
 
@@ -254,34 +122,7 @@ function stepCase(step) {
   if (count > 1) openIndex((state.index + step + count) % count);
 }
 
-// Window, view, read-out
-
-function firstWindow() {
-  const modality = state.shown?.modality;
-  const ct = modality ? modality === "CT" : !state.shown?.picture && scene.looksLikeCt();
-  return ct && state.base.role === "image" ? "soft-tissue" : "auto";
-}
-
-function chooseWindow(name) {
-  if (!scene.base) return;
-  const preset = state.list.windows.find((window) => window.name === name);
-  byId("window").value = preset ? name : "auto";
-  const [low, high] = preset ? [preset.low, preset.high] : scene.autoWindow();
-  scene.setWindow(low, high);
-  showWindow(low, high);
-}
-
-function showWindow(low, high) {
-  byId("low").value = number(low);
-  byId("high").value = number(high);
-}
-
-function typedWindow() {
-  const [low, high] = [byId("low").valueAsNumber, byId("high").valueAsNumber];
-  if (!(high > low)) return;
-  byId("window").value = "own";
-  scene.setWindow(low, high);
-}
+// View, screenshot
 
 function fitViews() {
   const allowed = scene.views();
@@ -295,24 +136,6 @@ function nextOption(select, skip = () => false) {
   select.value = options[(now + 1) % options.length].value;
   select.dispatchEvent(new Event("change"));
 }
-
-function readout(mm) {
-  if (!mm || !scene.base || !state.shown) return showReadout([]);
-  const voxel = fileVoxel(scene.base, mm);
-  const places = state.shown.picture
-    ? [["Column, row", `${voxel[0]}, ${voxel[1]}`], ["mm from the top left", voxel.slice(0, 2).map((place, axis) => (place * scene.base.hdr.pixDims[axis + 1]).toFixed(1)).join(", ")]]
-    : [["mm (R, A, S)", mm.map((value) => value.toFixed(1)).join(", ")], ["Voxel", voxel.join(", ")]];
-  const values = [[state.base.label, scene.value(scene.base, mm)]];
-  for (const overlay of state.overlays) {
-    if (overlay.volume && overlay.layer !== state.base) values.push([overlay.layer.label, scene.value(overlay.volume, mm), overlay.layer.role]);
-  }
-  const texts = values.map(([name, value, role]) => [name, value === null ? "outside" : role && role !== "map" ? labelOf(value) : number(value)]);
-  state.mm = mm;
-  state.voxel = voxel;
-  showReadout([...places, ...texts]);
-}
-
-const labelOf = (value) => (value ? (state.list.labels[value] ?? `label ${value}`) : "\u2013");
 
 async function screenshot() {
   if (!scene.base) return;
