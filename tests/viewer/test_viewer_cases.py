@@ -103,6 +103,12 @@ def test_a_run_without_its_data_set_shows_masks_and_says_so(tmp_path, phantoms):
     assert shown(find_cases(run, dataset=phantoms / "Dataset900_BrainPhantoms"))["phantom-0001"][0] == "image:FLAIR"
 
 
+def test_a_run_with_a_data_set_that_is_not_its_own_is_refused(tmp_path, phantoms, tiny_volumes):
+    run = run_folder(tmp_path, tmp_path / "gone", phantoms / "masks")
+    with pytest.raises(DatasetError, match="holds none of the 2 cases of run"):
+        find_cases(run, dataset=tiny_volumes)
+
+
 def test_a_data_set_name_in_a_run_leads_nowhere_else(tmp_path, phantoms):
     """``run.json`` may come from anybody; a path in it is not followed."""
     run = run_folder(tmp_path / "deep", tmp_path, phantoms / "masks")

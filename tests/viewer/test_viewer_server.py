@@ -228,6 +228,18 @@ def test_a_truncated_image_is_an_error_in_words_and_the_server_goes_on(
     assert ask(server, layers["scan"])[0] == 200
 
 
+def test_an_error_about_a_dicom_input_does_not_tell_the_name_of_its_folder(served: Serve, tmp_path: Path) -> None:
+    folder = tmp_path / "DOE_JANE"
+    paths = write_series(folder, asymmetric(), sop_class=MR)
+    server = served(find_cases(folder))
+    paths[3].write_bytes(paths[3].read_bytes()[:-900])
+    case = tree(server, f"api/cases/{tree(server, 'api/cases')['cases'][0]['id']}")
+    status, _, content = ask(server, case["layers"][0]["url"])
+    assert status == 422
+    assert b"DOE" not in content
+    assert str(tmp_path).encode() not in content
+
+
 def test_files_that_are_no_volume_are_errors_in_words(served: Serve, tmp_path: Path) -> None:
     nan = np.full((3, 3, 3), np.nan, np.float32)
     nibabel.save(nibabel.Nifti1Image(nan, np.eye(4)), tmp_path / "nan.nii.gz")

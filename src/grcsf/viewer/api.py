@@ -35,7 +35,7 @@ from grcsf.config_parts import WINDOWS_HU
 from grcsf.errors import GrcsfError
 from grcsf.evaluation.presets import LesionPreset, resolve_preset
 from grcsf.io.geometry import Volume, check_same_grid
-from grcsf.io.lazy import path_of
+from grcsf.io.lazy import files_of, path_of
 from grcsf.viewer.cache import BoundedCache
 from grcsf.viewer.encode import as_nifti, is_picture, read_layer
 from grcsf.viewer.layers import CaseList, Layer, ViewCase
@@ -217,12 +217,15 @@ def _whole(volume: Volume) -> Volume:
 
 
 def plain_error(error: BaseException, layer: Layer | None = None) -> str:
-    """A message for the page: without the folders of the file it speaks of."""
+    """A message for the page: without the folders of the files it speaks of, nor the name of a DICOM input."""
     text = str(error)
-    if layer is not None:
-        path = path_of(layer.image)
-        name = "the DICOM input" if layer.series is not None else path.name
-        for spelt in dict.fromkeys((str(path), str(path.resolve()))):
+    if layer is None:
+        return text
+    paths = {path: path.name for path in (*files_of(layer.image), path_of(layer.image))}
+    if layer.series is not None:
+        paths = dict.fromkeys(paths, "DICOM")
+    for path, name in paths.items():
+        for spelt in dict.fromkeys((str(path.resolve()), str(path))):
             text = text.replace(spelt, name)
     return text
 

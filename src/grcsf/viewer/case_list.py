@@ -84,16 +84,18 @@ def _view(case: Case, data: Dataset) -> ViewCase:
 def _of_run(run: Path, dataset: Path | None) -> CaseList:
     folds, beside = run_predictions(run)
     where = dataset or beside
-    known = _of_dataset(read_dataset(where)) if where is not None else None
+    known = _of_dataset(read_dataset(where)) if where is not None else CaseList("", ())
     masks = {name: files for files in folds for name in _mask_names(files)}
-    wanted = [case.name for case in known.cases if case.name in masks] if known else sorted(masks)
-    base = {case.name: case.layers for case in known.cases} if known else {}
-    cases = tuple(
-        ViewCase(name, (*base.get(name, ()), *_predicted(name, masks[name], wanted)))
-        for name in wanted or sorted(masks)
-    )
-    note = () if known else ("Images and references are not shown: give the data set of the run with -d.",)
-    return replace(known or CaseList("", ()), title=run.resolve().name, cases=cases, notes=note)
+    base = {case.name: case.layers for case in known.cases if case.name in masks}
+    if dataset is not None and not base:
+        raise DatasetError(
+            f"{dataset}: holds none of the {len(masks)} cases of {run.name} (such as {next(iter(masks), 'CASE')}); "
+            "give the data set that the run was made with"
+        )
+    names = list(base) or sorted(masks)
+    cases = tuple(ViewCase(name, (*base.get(name, ()), *_predicted(name, masks[name], names))) for name in names)
+    note = () if base else ("Images and references are not shown: give the data set of the run with -d.",)
+    return replace(known, title=run.resolve().name, cases=cases, notes=note)
 
 
 def _of_files(path: Path, images: Path | None, dataset: Path | None) -> CaseList:

@@ -135,15 +135,24 @@ export class Scene {
   /** Give the volumes to the graphics card; that of the base costs most and is left where it is if it did not change. */
   upload(withBase) {
     this.baseChanged = false;
-    this.nv.volumes = [this.base, ...this.overlays];
+    const before = this.nv.overlays;
+    const shown = this.overlays.length ? [...this.overlays] : before.slice(0, withBase ? 0 : 1);
+    this.nv.volumes = [this.base, ...shown];
     this.nv.back = this.base;
-    this.nv.overlays = [...this.overlays];
-    if (withBase || !this.overlays.length) {
-      this.nv.updateGLVolume(); // without overlays the shader learns of it with the base
-      return;
-    }
-    this.overlays.forEach((volume, index) => this.nv.refreshLayers(volume, index + 1));
+    this.nv.overlays = shown;
+    if (withBase) this.nv.updateGLVolume();
+    else if (this.overlays.length) shown.forEach((volume, index) => this.nv.refreshLayers(volume, index + 1));
+    else if (shown.length) this.hide(shown[0]);
     this.nv.drawScene();
+  }
+
+  /** Draw an overlay fully transparent: without any, NiiVue would have to be given the base again. */
+  hide(volume) {
+    const [opacity, outline] = [volume.opacity, this.nv.opts.atlasOutline];
+    volume.opacity = this.nv.opts.atlasOutline = 0;
+    this.nv.refreshLayers(volume, 1);
+    volume.opacity = opacity;
+    this.nv.opts.atlasOutline = outline;
   }
 
   styleMask(volume, role, names) {

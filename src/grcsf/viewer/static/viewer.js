@@ -36,7 +36,7 @@ function fail(error) {
   tell(error.message);
 }
 
-/** Show a case in the form of the API; layers may carry a `buffer` instead of a `url`. */
+/** Show a case in the form of the API; layers may carry a `buffer` (and `fileName`) instead of a `url`, and `lesions` may be the list itself. */
 async function openCase(found, turn = ++state.turn) {
   const images = found.layers.filter((layer) => layer.role === "image");
   const bottom = images[0] ?? found.layers[0];
@@ -95,7 +95,7 @@ async function loadLesions(found, turn) {
   showLesions(null, -1, jump);
   if (!found.lesions) return;
   try {
-    const lesions = await getJson(found.lesions);
+    const lesions = typeof found.lesions === "string" ? await getJson(found.lesions) : found.lesions;
     if (turn === state.turn) state.lesions = lesions;
   } catch (error) {
     if (turn === state.turn) state.lesions = { unit: "ml", lesions: [], left_out: 0, notes: [error.message] };
