@@ -61,6 +61,18 @@ def test_a_folder_of_predictions_lies_on_its_images_and_references(phantoms):
     ]
 
 
+def test_images_of_a_folder_take_references_from_a_data_set(phantoms):
+    data = phantoms / "Dataset900_BrainPhantoms"
+    found = find_cases(phantoms / "masks", images=data / "imagesTr", dataset=data)
+    assert [layer.role for layer in found.cases[0].layers] == ["image", "reference", "prediction", "map", "map"]
+
+
+def test_a_run_with_images_instead_of_a_data_set_is_told_what_to_give(tmp_path, phantoms):
+    run = run_folder(tmp_path, tmp_path / "gone", phantoms / "masks")
+    with pytest.raises(DatasetError, match="give that with -d"):
+        find_cases(run, images=phantoms / "Dataset900_BrainPhantoms" / "imagesTr")
+
+
 def test_predictions_without_images_say_how_to_get_them(tmp_path):
     touch(tmp_path, "a.nii.gz", "a_prob.nii.gz", "prediction.json")
     found = find_cases(tmp_path)

@@ -121,6 +121,7 @@ def test_head_gives_the_headers_of_get(served: Serve, volume: Path) -> None:
         *("//etc/passwd", "api/files/../../scan.nii.gz", "api/files/scan.nii.gz", "api/files/", "api", "api/"),
         *("secret/scan.nii.gz", "__init__.py", "page.py", "niivue.umd.js/", "\\index.html", "index.html%00.js"),
         "file:///etc/passwd",
+        "//[api/cases",
     ],
 )
 def test_no_path_leads_to_a_file_that_is_not_of_the_page(served: Serve, volume: Path, path: str) -> None:
@@ -137,9 +138,22 @@ def test_a_whole_address_as_the_target_is_not_followed(served: Serve, volume: Pa
         assert b" 404 " in raw.recv(200).split(b"\r\n")[0]
 
 
+@pytest.mark.parametrize(
+    "more", [{"Content-Length": "5"}, {"Content-Length": "many"}, {"Transfer-Encoding": "chunked"}]
+)
+def test_a_request_with_content_is_refused(served: Serve, volume: Path, more: dict[str, str]) -> None:
+    assert ask(served(find_cases(volume)), "api/cases", **more)[0] == 400
+
+
 def test_a_broken_request_ends_and_the_server_goes_on(served: Serve, volume: Path) -> None:
     server = served(find_cases(volume))
-    for nonsense in (b"\x00\xff\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"G" * 70000 + b"\r\n\r\n"):
+    for nonsense in (
+        b"\x00\xff\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET //[ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"G" * 70000 + b"\r\n\r\n",
+    ):
         with socket.create_connection(server.server_address[:2], timeout=20) as raw:
             raw.sendall(nonsense)
             raw.settimeout(20)

@@ -42,7 +42,9 @@ def find_cases(
     """
     if not path.exists():
         raise DatasetError(f"{path}: no such file or folder; expected an image, a folder of images or masks, or a run")
-    run = find_run(path) if path.is_dir() and images is None else None
+    run = find_run(path) if path.is_dir() else None
+    if run is not None and images is not None:
+        raise DatasetError(f"{path}: a run shows the images of its data set; give that with -d instead of images")
     if run is not None:
         found = _of_run(run, dataset)
     elif images is None and dataset is None and is_dicom_input(path):
@@ -53,7 +55,7 @@ def find_cases(
         found = _of_dataset(read_dataset(path))
     else:
         found = _of_files(path, images, dataset)
-    found = _with_references(found, references)
+    found = _with_references(found, references or (dataset if images is not None else None))
     if not found.cases:
         raise DatasetError(f"{path}: no case to show")
     return replace(found, spacing_mm=spacing_mm or found.spacing_mm)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from grcsf.io.lazy import ImageRef
 
@@ -81,10 +81,6 @@ class CaseList:
     modality: str | None = None
     spacing_mm: tuple[float, ...] | None = None
     notes: tuple[str, ...] = ()
-
-    def __getitem__(self, name: str) -> Any:
-        """The case of that name (KeyError: there is none)."""
-        return {case.name: case for case in self.cases}[name]
 
 
 def kind_label(kind: str) -> str:

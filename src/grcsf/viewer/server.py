@@ -95,14 +95,17 @@ class _Handler(BaseHTTPRequestHandler):
         hosts = self.headers.get_all("Host") or []
         if len(hosts) != 1 or re.sub(r":\d{1,5}$", "", hosts[0].lower()) not in _HOSTS:
             return _json(403, {"error": "this page is for this machine only"})
-        if int(self.headers.get("Content-Length") or 0) or self.headers.get("Transfer-Encoding"):
+        if self.headers.get("Content-Length", "0") != "0" or self.headers.get("Transfer-Encoding"):
             self.close_connection = True
             return _json(400, {"error": "a request of this page has no content"})
         return None
 
     def _path(self) -> str | None:
         """What stands behind the key; none without the right key."""
-        parts = urlsplit(self.path)
+        try:
+            parts = urlsplit(self.path)
+        except ValueError:  # such as a bracket without its partner
+            return None
         key, slash, rest = parts.path.removeprefix("/").partition("/")
         right = secrets.compare_digest(key.encode(), self.server.key.encode())
         return rest if right and slash and not parts.netloc else None
