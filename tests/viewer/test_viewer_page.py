@@ -351,6 +351,50 @@ def test_a_dropped_volume_is_shown_and_sent_nowhere(page, served, predicted):
     assert len(recorded(page).requests) == asked
 
 
+EXTENSION = """
+const viewer = window.grcsf;
+document.getElementById("extension").append(viewer.el("button", { type: "button", id: "mine", click: show }, "Mine"));
+document.addEventListener("grcsf:file", (event) => {
+  event.preventDefault();
+  viewer.tell(`took ${event.detail.file.name}`);
+});
+async function show() {
+  const buffer = await (await fetch("mine.nii")).arrayBuffer();
+  const layer = { id: "mine", role: "image", kind: "", label: "Mine", buffer, fileName: "mine.nii" };
+  const lesion = { label: "lesion", source: "prediction", number: 1, size: 1, voxels: 1, state: "single" };
+  const rest = { score: 0.5, overlap: null, voxel: [3, 17, 5], mm: [1, 2, 3] };
+  const lesions = { unit: "ml", preset: "any-overlap", left_out: 0, notes: [], lesions: [{ ...lesion, ...rest }] };
+  await viewer.openCase({ name: "Mine", picture: false, modality: null, layers: [layer], lesions });
+}
+"""
+
+
+def test_a_part_of_another_server_can_show_a_case_and_take_a_dropped_file(page, served, predicted):
+    """``extension`` of ``api/cases``, as a server that takes uploads uses it."""
+    server = served(predicted)
+    content = nibabel.Nifti1Image(asymmetric(), OBLIQUE).to_bytes()
+    page.route(
+        "**/api/cases", lambda route: route.fulfill(json={**server.api.cases(), "cases": [], "extension": "up.js"})
+    )
+    page.route("**/up.js", lambda route: route.fulfill(body=EXTENSION, content_type="text/javascript"))
+    page.route("**/mine.nii", lambda route: route.fulfill(body=content))
+    page.goto(server.address)
+    page.wait_for_selector("body[data-ready=yes]")
+    page.locator("#mine").click()
+    page.get_by_text("Mine", exact=True).first.wait_for()
+    settle(page)
+    assert (picture(page).max(axis=2) > 60).mean() > 0.02
+    assert page.locator("#lesions tbody tr").count() == 1
+    page.evaluate("""() => {
+        const data = new DataTransfer();
+        data.items.add(new File([new Uint8Array(4)], "scan.nii"));
+        document.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
+    }""")
+    page.wait_for_selector("#message:not([hidden])")
+    assert page.locator("#message").inner_text() == "took scan.nii"
+    assert recorded(page).errors == []
+
+
 def test_channels_can_be_chosen(page, served, tiny_volumes):
     show(page, served, find_cases(tiny_volumes))
     before = readout(page)

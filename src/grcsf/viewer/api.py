@@ -22,9 +22,10 @@ The page (``static/``) uses relative addresses only, so that it works under any 
 An error is ``{"error": "in plain words, without folders"}`` with status 404 (no such id) or 422 (a file that cannot be
 shown). Ids are drawn at random for each server; no path is ever taken from a request.
 
-A part of the page that ``extension`` names (an upload, for example) shows a case with ``window.grcsf.openCase(case)``; in
-it a layer may carry its bytes as ``buffer`` (an ``ArrayBuffer``) and ``fileName`` instead of ``url``, and ``lesions``
-may be the list itself. A file that the user drops comes as the cancelable event ``grcsf:file`` of ``document`` first.
+A part of the page that ``extension`` names (an upload, for example) shows a case with ``window.grcsf.openCase(case)``;
+in it a layer may carry its bytes as ``buffer`` (an ``ArrayBuffer``) and ``fileName`` instead of ``url``, and
+``lesions`` may be the list itself. A file that the user drops comes first as the cancelable event ``grcsf:file`` of
+``document``.
 """
 
 from __future__ import annotations

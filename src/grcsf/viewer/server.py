@@ -68,7 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: ViewerServer
     server_version, sys_version = "grcsf", ""
     protocol_version = "HTTP/1.1"
-    timeout = 60
+    timeout = 900  # a browser that draws on the CPU may leave a large volume unread for minutes
 
     def do_GET(self) -> None:
         """Answer with the content."""

@@ -52,9 +52,17 @@ export async function busy(work) {
   }
 }
 
+async function bytesOf(answer) {
+  try {
+    return await answer.arrayBuffer();
+  } catch {
+    throw new Error("The connection broke before the volume was here; open the case again.");
+  }
+}
+
 /** The volume of a layer, which has a `url` or carries a `buffer`. */
 export async function volumeOf(layer) {
-  const buffer = layer.buffer ?? (await (await get(layer.url)).arrayBuffer());
+  const buffer = layer.buffer ?? (await bytesOf(await get(layer.url)));
   try {
     return await scene.read(buffer, layer.fileName ?? "volume.nii");
   } catch (error) {
