@@ -167,6 +167,8 @@ def test_what_cannot_be_shown_is_an_error_that_says_what_was_expected(tmp_path, 
         ("case_residual-r75", ("case", "residual-r75")),
         ("case_importance-l1", ("case", "importance-l1")),
         ("case_gcu-gain-l0", ("case", "gcu-gain-l0")),
+        ("case_fusion-1-r50", ("case", "fusion-1-r50")),
+        ("case_rcu-gain-1", ("case", "rcu-gain-1")),
         ("case_1", None),
         ("prob", None),
     ],
@@ -183,7 +185,8 @@ def test_a_case_whose_name_begins_like_another_keeps_its_own_maps(tmp_path):
 
 def test_kinds_have_names():
     assert kind_label("prob") == "Lesion probability"
-    assert kind_label("importance-l1") == "Importance of regions, level 1"
+    assert kind_label("importance-1") == kind_label("importance-l1") == "Importance of patches, level 1"
+    assert kind_label("fusion-1-r75") == "Use of the residual map, level 1, mask ratio 0.75"
     assert kind_label("shiny") == "shiny"
 
 

@@ -18,17 +18,17 @@ Role = Literal["image", "reference", "prediction", "map"]
 MAP_KINDS: Mapping[str, str] = {
     "prob": "Lesion probability",
     "residual": "Residual",
-    "importance": "Importance of regions",
+    "importance": "Importance of patches",
+    "fusion": "Use of the residual map",
+    "rcu-gain": "Gain of the region unit",
     "gcu-gain": "Gain of the global unit",
-    "gcu": "Global unit",
-    "rcu": "Region unit",
     "uncertainty": "Uncertainty",
     "entropy": "Entropy",
 }
 """First word or words of ``CASE_KIND`` -> its name in the viewer; other kinds are shown under their own name."""
 
 _KNOWN = re.compile(rf"^(?P<case>.+)_(?P<kind>(?:{'|'.join(map(re.escape, MAP_KINDS))})(?:-[A-Za-z0-9.]+)*)$")
-_DETAIL = re.compile(r"^(?P<letter>[rl])(?P<number>\d+)$")
+_DETAIL = re.compile(r"^(?P<letter>[rl]?)(?P<number>\d+)$")
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class CaseList:
 def kind_label(kind: str) -> str:
     """The name of a kind of map.
 
-    >>> kind_label("residual-r50"), kind_label("gcu-gain-l0"), kind_label("my-map")
+    >>> kind_label("residual-r50"), kind_label("gcu-gain-0"), kind_label("my-map")
     ('Residual, mask ratio 0.50', 'Gain of the global unit, level 0', 'my-map')
     """
     known = next((key for key in sorted(MAP_KINDS, key=len, reverse=True) if _begins(kind, key)), None)

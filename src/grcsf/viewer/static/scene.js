@@ -177,7 +177,8 @@ export class Scene {
   /** Colours of a map of numbers; gives {low, high, signed}: the range of its threshold. */
   styleMap(volume, kind) {
     const range = mapRange(volume, kind);
-    volume.colormap = kind === "prob" ? "grcsf-violet" : kind.startsWith("residual") ? "grcsf-warm" : "viridis";
+    const warm = range.signed || kind.startsWith("residual");
+    volume.colormap = kind === "prob" ? "grcsf-violet" : warm ? "grcsf-warm" : "viridis";
     if (range.signed) volume.colormapNegative = "grcsf-cold";
     volume.colormapType = HIDDEN_BELOW_MIN;
     return range;
@@ -339,6 +340,6 @@ function ramp(colours) {
 export function rampCss(kind, signed) {
   const css = (name) => RAMPS[name].map((colour) => `rgb(${colour})`);
   if (kind === "prob") return `linear-gradient(90deg, ${css("grcsf-violet")})`;
-  if (!kind.startsWith("residual")) return "linear-gradient(90deg, #440154, #31688e, #35b779, #fde725)";
+  if (!signed && !kind.startsWith("residual")) return "linear-gradient(90deg, #440154, #31688e, #35b779, #fde725)";
   return `linear-gradient(90deg, ${[...(signed ? css("grcsf-cold").reverse() : []), ...css("grcsf-warm")]})`;
 }
