@@ -32,6 +32,7 @@ _VERBS = (
     "show",
     "train",
     "validate",
+    "view",
 )
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from grcsf.verbs.show import show
     from grcsf.verbs.train import train
     from grcsf.verbs.validate import validate
+    from grcsf.verbs.view import view
 
 __all__ = [
     "Settings",
@@ -78,6 +80,7 @@ __all__ = [
     "show",
     "train",
     "validate",
+    "view",
 ]
 
 

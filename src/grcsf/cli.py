@@ -43,6 +43,7 @@ from grcsf.cli_options import (
     settings_of,
 )
 from grcsf.cli_report import report
+from grcsf.cli_view import view
 
 __all__ = ["app", "main"]
 
@@ -332,7 +333,7 @@ def info(
     say(json.dumps(found.to_json(), indent=1) if json_ else found.to_text())
 
 
-for _command in (benchmark, convert, calcium, agreement, measure):
+for _command in (benchmark, convert, calcium, agreement, measure, view):
     app.command()(_command)
 
 
