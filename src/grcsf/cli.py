@@ -42,6 +42,7 @@ from grcsf.cli_options import (
     say,
     settings_of,
 )
+from grcsf.cli_serve import serve
 
 __all__ = ["app", "main"]
 
@@ -339,7 +340,7 @@ def info(
     say(json.dumps(found.to_json(), indent=1) if json_ else found.to_text())
 
 
-for _command in (benchmark, convert, calcium, agreement, measure):
+for _command in (benchmark, convert, calcium, agreement, measure, serve):
     app.command()(_command)
 
 
