@@ -33,6 +33,7 @@ VERBS = (
         "calcium",
         "agreement",
         "measure",
+        "view",
         "serve",
     ),
 )

@@ -32,6 +32,7 @@ _VERBS = (
     "serve",
     "train",
     "validate",
+    "view",
 )
 _ELSEWHERE = {"benchmark": "grcsf.benchmark.run", "serve": "grcsf.serve.launch"}
 
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from grcsf.verbs.run import run
     from grcsf.verbs.train import train
     from grcsf.verbs.validate import validate
+    from grcsf.verbs.view import view
 
 __all__ = [
     "Settings",
@@ -79,6 +81,7 @@ __all__ = [
     "serve",
     "train",
     "validate",
+    "view",
 ]
 
 

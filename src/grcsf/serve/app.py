@@ -5,25 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
-from fastapi.staticfiles import StaticFiles
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 
-from grcsf import __version__
 from grcsf.serve.guard import Guard
+from grcsf.serve.pages import list_of_cases, page
 from grcsf.serve.problems import Problem, described, problem_response
 from grcsf.serve.schemas import Accepted, Health, JobOptions, JobView, ModelView, ProblemDocument
 from grcsf.serve.service import Service
+from grcsf.serve.settings import package_version
 
-__all__ = ["STATIC", "build_app"]
-
-STATIC = Path(__file__).with_name("static")
+__all__ = ["build_app"]
 
 _ABOUT = (
     "Upload a scan, ask for the state of its job, fetch mask, probability and maps. Nothing is kept: uploads go when "
@@ -132,7 +129,7 @@ async def get_probability(id: str, service: Served) -> FileResponse:
 
 @router.get("/jobs/{id}/image", tags=["files"], response_class=Response, responses=_FILE_ANSWERS)
 async def get_image(id: str, service: Served) -> FileResponse:
-    """The scan as NIfTI, where it came as DICOM."""
+    """The scan as NIfTI, where it came as DICOM or PNG, which viewers cannot show."""
     return _file(id, "image", service)
 
 
@@ -158,16 +155,28 @@ async def get_health(service: Served) -> Health:
     return Health(status=status, workers=alive, **service.store.facts())
 
 
+@router.get("/jobs/{id}/view/{name}", tags=["files"], response_class=Response, responses=_FILE_ANSWERS)
+async def get_view(id: str, name: str, service: Served) -> FileResponse:
+    """Mask and maps of a PNG as NIfTI, for viewers; other uploads need none."""
+    return _file(id, f"view-{name}", service)
+
+
+@router.get("/api/cases", include_in_schema=False)
+async def get_cases(service: Served) -> dict[str, Any]:
+    """What the page of the viewer asks for first: no cases, but the part of it that uploads."""
+    return list_of_cases(service.view)
+
+
 @router.get("/", include_in_schema=False)
-async def front_page() -> FileResponse:
+async def get_front_page() -> Response:
     """The front page."""
-    return FileResponse(STATIC / "index.html")
+    return page("")
 
 
-@router.get("/docs", include_in_schema=False)
-async def docs_page() -> FileResponse:
-    """The schema as a page; nothing of it comes from elsewhere."""
-    return FileResponse(STATIC / "docs.html")
+@router.get("/{name}", include_in_schema=False)
+async def get_page(name: str) -> Response:
+    """A file of a page."""
+    return page(name)
 
 
 def build_app(service: Service, token: str | None = None) -> Guard:
@@ -185,7 +194,7 @@ def build_app(service: Service, token: str | None = None) -> Guard:
 
     app = FastAPI(
         title="grcsf",
-        version=__version__,
+        version=package_version(),
         description=_ABOUT,
         lifespan=lifespan,
         docs_url=None,
@@ -195,7 +204,6 @@ def build_app(service: Service, token: str | None = None) -> Guard:
     )
     app.state.service = service
     app.include_router(router)
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_exception_handler(Problem, _answer_problem)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)

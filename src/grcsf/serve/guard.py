@@ -17,33 +17,18 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from grcsf.serve.pages import OPEN_PATHS
 from grcsf.serve.problems import Problem, problem_response
 from grcsf.serve.settings import ServeSettings, is_loopback
 from grcsf.serve.uploads import drain
+from grcsf.viewer.page import HEADERS
 
-__all__ = ["OPEN_PATHS", "Guard"]
+__all__ = ["Guard"]
 
 logger = logging.getLogger("grcsf.serve")
 
-OPEN_PATHS = frozenset({"/", "/docs", "/health", "/openapi.json"})
-"""Answered without a token, as is ``/static/``: they tell nothing of any scan."""
-
-PAGE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self' blob: "
-    "data:; font-src 'self'; worker-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 _API_POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
-_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
-_KNOWN = re.compile(
-    r"/|/docs|/health|/model|/openapi\.json|/static/[\w./-]{1,80}|/jobs|/jobs/[\w-]{1,64}(?:/maps/[\w-]{1,40}|/[a-z]{1,20})?"
-)
+_KNOWN = re.compile(r"/model|/jobs|/jobs/[A-Za-z0-9_-]{1,64}(?:/(?:maps|view)/[a-z0-9-]{1,40}|/[a-z]{1,20})?")
 _READS = ("GET", "HEAD", "OPTIONS")
 _METHODS = (*_READS, "POST", "PUT", "PATCH", "DELETE")
 
@@ -85,7 +70,7 @@ class Guard:
             raise Problem(421, "this server does not answer to that name; call it by one that it knows (--allow-host)")
         if scope["method"] not in _READS:
             self._refuse_origin(headers, hosts[0])
-        if self.digest is not None and not (scope["path"] in OPEN_PATHS or scope["path"].startswith("/static/")):
+        if self.digest is not None and scope["path"] not in OPEN_PATHS:
             kind, _, given = headers.get("authorization", "").partition(" ")
             if kind.lower() != "bearer" or not hmac.compare_digest(_digest(given.strip()), self.digest):
                 raise Problem(401, "send the token as: Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
@@ -144,10 +129,9 @@ class _Exchange:
             if self.status >= 400:
                 await self._read_on()
             headers = MutableHeaders(scope=message)
-            for name, value in _HEADERS.items():
+            for name, value in HEADERS.items():
                 headers.setdefault(name, value)
-            is_page = headers.get("content-type", "").startswith("text/html")
-            headers.setdefault("Content-Security-Policy", PAGE_POLICY if is_page else _API_POLICY)
+            headers.setdefault("Content-Security-Policy", _API_POLICY)
         else:
             self.sent += len(message.get("body", b""))
         await self._send(message)
@@ -161,7 +145,11 @@ class _Exchange:
     def _log(self) -> None:
         """One line, without query, address of the client, or anything else that a client or a file wrote."""
         path, method = self.scope["path"], self.scope["method"]
-        shown = re.sub(r"(?<=/jobs/)([\w-]{6})[\w-]+", r"\1...", path) if _KNOWN.fullmatch(path) else "(unknown path)"
+        shown = (
+            re.sub(r"(?<=/jobs/)([\w-]{6})[\w-]+", r"\1...", path)
+            if path in OPEN_PATHS or _KNOWN.fullmatch(path)
+            else "(unknown path)"
+        )
         took = time.perf_counter() - self.started
         name = method if method in _METHODS else "(other)"
         logger.info("%s %s %d %d bytes %.3f s", name, shown, self.status, self.sent, took)

@@ -32,9 +32,11 @@ _PAUSE_S = 2.0
 def path_of_file(job: str, name: str) -> str:
     """Where a file of a job can be fetched.
 
-    >>> path_of_file("ID", "mask"), path_of_file("ID", "residual-r50")
-    ('/jobs/ID/mask', '/jobs/ID/maps/residual-r50')
+    >>> path_of_file("ID", "mask"), path_of_file("ID", "residual-r50"), path_of_file("ID", "view-mask")
+    ('/jobs/ID/mask', '/jobs/ID/maps/residual-r50', '/jobs/ID/view/mask')
     """
+    if name.startswith("view-"):
+        return f"/jobs/{job}/view/{name.removeprefix('view-')}"
     return f"/jobs/{job}/{name}" if name in ("mask", "probability", "image") else f"/jobs/{job}/maps/{name}"
 
 

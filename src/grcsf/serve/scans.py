@@ -13,10 +13,12 @@ from grcsf.io import nifti
 from grcsf.io.dicom import open_study, read_part
 from grcsf.io.dicom_files import ZipLimits
 from grcsf.io.dicom_series import main_parts
+from grcsf.io.files import atomic_path
 from grcsf.io.geometry import Volume
 from grcsf.io.volume import ending_of, read_volume, write_like, write_volume
+from grcsf.viewer.encode import as_nifti, upright
 
-__all__ = ["output_ending", "read_scan", "write_on_grid"]
+__all__ = ["output_ending", "read_scan", "write_for_view", "write_on_grid"]
 
 _TEXTS = ("data_type", "db_name", "descrip", "aux_file", "intent_name")
 
@@ -97,3 +99,14 @@ def write_on_grid(array: AnyArray, like: Volume, target: Path, spacing_mm: tuple
         write_volume(array, like.geometry, target)
     else:
         write_like(array, like.path, target, spacing_mm)
+
+
+def write_for_view(array: AnyArray, like: Volume, target: Path) -> None:
+    """Write an array as the NIfTI that the page of ``grcsf.viewer`` shows; a PNG becomes one upright slice.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    content = as_nifti(upright(Volume(array, like.geometry, like.path)))
+    with atomic_path(target) as partial:
+        partial.write_bytes(content)

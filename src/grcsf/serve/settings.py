@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 
 from pydantic import Field
@@ -12,7 +13,7 @@ from pydantic import Field
 from grcsf.errors import SettingsError
 from grcsf.evaluation.rules import Rules
 
-__all__ = ["TOKEN_VARIABLE", "ServeSettings", "check_address", "is_loopback", "read_token"]
+__all__ = ["TOKEN_VARIABLE", "ServeSettings", "check_address", "is_loopback", "package_version", "read_token"]
 
 TOKEN_VARIABLE = "GRCSF_SERVE_TOKEN"
 """Environment variable that may hold the token; a flag for it would stand in the list of processes."""
@@ -54,6 +55,14 @@ class ServeSettings(Rules):
     def max_unpacked_bytes(self) -> int:
         """Bytes of the largest image, decompressed."""
         return int(self.max_unpacked_mb * 1e6)
+
+
+def package_version() -> str:
+    """Version of grcsf; 0.0.0 in a source tree that is not installed."""
+    try:
+        return metadata.version("grcsf")
+    except metadata.PackageNotFoundError:
+        return "0.0.0"
 
 
 def is_loopback(host: str) -> bool:

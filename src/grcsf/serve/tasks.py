@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from grcsf import __version__
 from grcsf.errors import GrcsfError, ModelError, OutputError
 from grcsf.fitting.fit import check_device, torch_device
 from grcsf.fitting.weights import WEIGHTS
@@ -22,7 +21,8 @@ from grcsf.io.geometry import Volume
 from grcsf.mae.model import ratio_name
 from grcsf.residual.compute import map_ratios
 from grcsf.serve.findings import MOST_LESIONS, find_lesions, size_of
-from grcsf.serve.scans import output_ending, read_scan, write_on_grid
+from grcsf.serve.scans import output_ending, read_scan, write_for_view, write_on_grid
+from grcsf.serve.settings import package_version
 from grcsf.training.package import load_model
 from grcsf.verbs.common import model_folders
 
@@ -118,7 +118,7 @@ class Worker:
             "maps": maps,
             "models": len(self.predictor.models),
             "fingerprint": self.fingerprint,
-            "version": __version__,
+            "version": package_version(),
         }
 
     def run(self, task: Task) -> dict[str, Any]:
@@ -161,15 +161,19 @@ class Worker:
         return {"result": result, "files": files}
 
     def _write(self, found: Prediction, like: Volume, task: Task) -> dict[str, str]:
-        """Write mask and maps; the image too where it came as DICOM, which browsers cannot show."""
+        """Write mask and maps; those that browsers cannot show, and the image itself then, as NIfTI too."""
         maps = {"probability": found.probabilities.max(axis=0)}
         if task.explain:
             maps |= {f"residual-{name}": value for name, value in found.residuals.items()}
-        arrays: dict[str, Any] = {name: value.astype(np.float32) for name, value in maps.items()}
-        if like.path.suffix == ".zip":
-            arrays["image"] = like.array
-        files = {}
-        for name, array in {**arrays, "mask": found.mask}.items():
+        arrays: dict[str, Any] = {name: value.astype(np.float32) for name, value in maps.items()} | {"mask": found.mask}
+        files, out = {}, task.folder / "out"
+        for name, array in arrays.items():
             files[name] = name + output_ending(like.path, fractions=name != "mask")
-            write_on_grid(array, like, task.folder / "out" / files[name], task.spacing_mm)
+            write_on_grid(array, like, out / files[name], task.spacing_mm)
+        shown = {"image": like.array} if like.path.suffix in (".zip", ".png") else {}
+        if like.path.suffix == ".png":
+            shown |= {f"view-{name}": array for name, array in arrays.items()}
+        for name, array in shown.items():
+            files[name] = f"{name}.nii"
+            write_for_view(array, like, out / files[name])
         return files

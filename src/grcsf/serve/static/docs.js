@@ -1,6 +1,4 @@
 // The schema of the service as a page: one heading per route, its options and answers, then the models.
-"use strict";
-
 function element(name, text) {
   const made = document.createElement(name);
   if (text !== undefined) made.textContent = text;
@@ -48,7 +46,7 @@ function model(place, name, schema) {
 
 async function fill() {
   const place = document.getElementById("routes");
-  const schema = await (await fetch("/openapi.json")).json();
+  const schema = await (await fetch("openapi.json")).json();
   place.append(element("p", schema.info.description));
   for (const [path, methods] of Object.entries(schema.paths)) {
     for (const [method, operation] of Object.entries(methods)) route(place, path, method, operation);

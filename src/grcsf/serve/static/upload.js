@@ -1,108 +1,75 @@
-// Upload files, wait for the job, show what was found. Text from the server is set as text, never as markup.
-"use strict";
+// The part of the viewer's page that uploads: a form beside the image, and the result of a job as a case of the viewer.
 
-const byId = (name) => document.getElementById(name);
+import { ask, uploadForm } from "./jobs.js";
 
-function headers() {
-  const token = byId("token").value.trim();
-  return token ? { Authorization: `Bearer ${token}` } : {};
+const viewer = window.grcsf;
+
+/** The lesions of a result in the form of the viewer's API, at an address of this page's own. */
+function lesionsOf(result) {
+  const picture = result.shape.length === 2;
+  const listed = result.lesions.map((found) => ({
+    label: found.label,
+    source: "prediction",
+    number: found.number,
+    size: picture ? found.area_mm2 : found.volume_ml,
+    voxels: found.voxels,
+    state: "single",
+    score: found.mean_probability,
+    overlap: null,
+    ...(picture ? inPicture(found, result) : { voxel: found.centre_voxel.map(Math.round), mm: found.centre_mm }),
+  }));
+  const all = result.labels.reduce((sum, label) => sum + label.lesions, 0);
+  const content = { unit: picture ? "mm2" : "ml", preset: "serve", left_out: all - listed.length, notes: [], lesions: listed };
+  return URL.createObjectURL(new Blob([JSON.stringify(content)], { type: "application/json" }));
 }
 
-async function ask(path, options = {}) {
-  const answer = await fetch(path, { ...options, headers: headers() });
-  if (!answer.ok) {
-    const problem = await answer.json().catch(() => ({ detail: answer.statusText }));
-    throw new Error(problem.detail);
-  }
-  return answer;
+/** The viewer turns a PNG: columns to the right, the first row on top. */
+function inPicture(found, result) {
+  const [row, column] = found.centre_voxel;
+  const [rowMm, columnMm] = result.spacing_mm;
+  return { voxel: [Math.round(column), Math.round(row), 0], mm: [column * columnMm, (result.shape[0] - 1 - row) * rowMm, 0] };
 }
 
-function show(text, failed = false) {
-  byId("state").textContent = text;
-  byId("state").classList.toggle("error", failed);
+async function layerOf(role, kind, label, path) {
+  const answer = await ask(path);
+  const name = /filename="([\w.-]+)"/.exec(answer.headers.get("content-disposition") ?? "")?.[1] ?? "volume.nii";
+  return { id: `${role} ${kind}`, role, kind, label, buffer: await answer.arrayBuffer(), fileName: name };
 }
 
-function element(name, text) {
-  const made = document.createElement(name);
-  if (text !== undefined) made.textContent = text;
-  return made;
+/** The image: as NIfTI from the server where browsers cannot show the upload, else the files as they were chosen. */
+async function imagesOf(files, held) {
+  if (held.image) return [await layerOf("image", "", "Image", held.image)];
+  return Promise.all(
+    files.map(async (file, index) => ({
+      id: `image ${index}`,
+      role: "image",
+      kind: "",
+      label: files.length > 1 ? `Image ${index + 1}` : "Image",
+      buffer: await file.arrayBuffer(),
+      fileName: file.name,
+    })),
+  );
 }
 
-function table(heads, rows) {
-  const made = element("table");
-  for (const [cell, line] of [["th", heads], ...rows.map((row) => ["td", row])]) {
-    const tr = element("tr");
-    line.forEach((text) => tr.append(element(cell, text)));
-    made.append(tr);
-  }
-  return made;
+async function show(job, files) {
+  const { result } = job;
+  const held = result.files;
+  const kinds = Object.keys(held).filter((name) => name.startsWith("residual-"));
+  const at = (name) => held[`view-${name}`] ?? held[name];
+  const layers = await Promise.all([
+    layerOf("prediction", "mask", "Prediction", at("mask")),
+    layerOf("map", "prob", "Probability", at("probability")),
+    ...kinds.map((name) => layerOf("map", name, name.replace("residual-r", "Residual, mask ratio 0."), at(name))),
+  ]);
+  const images = await imagesOf(files, held);
+  const lesions = lesionsOf(result);
+  await viewer.openCase({ name: "Upload", picture: result.shape.length === 2, modality: null, layers: [...images, ...layers], lesions });
+  URL.revokeObjectURL(lesions);
 }
 
-async function save(path, name) {
-  const blob = await (await ask(path)).blob();
-  const link = element("a");
-  link.href = URL.createObjectURL(blob);
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-}
-
-function size(found) {
-  return found.volume_ml === null ? `${found.area_mm2.toFixed(1)} mm²` : `${found.volume_ml.toFixed(3)} ml`;
-}
-
-function showResult(result) {
-  const place = byId("result");
-  place.replaceChildren();
-  place.append(element("p", `All lesions: ${size(result)}. ${result.warnings.join("; ")}.`));
-  place.append(table(["label", "lesions", "size"], result.labels.map((l) => [l.label, l.lesions, size(l)])));
-  const rows = result.lesions.slice(0, 50).map((l) => [l.label, l.number, size(l), l.centre_mm.join(", "), l.mean_probability]);
-  if (rows.length) place.append(table(["label", "number", "size", "centre, mm RAS", "mean probability"], rows));
-  for (const [name, path] of Object.entries(result.files)) {
-    const button = element("button", `Save ${name}`);
-    button.addEventListener("click", () => save(path, name).catch((error) => show(error.message, true)));
-    place.append(button, " ");
-  }
-}
-
-async function run(files) {
-  byId("result").replaceChildren();
-  const form = new FormData();
-  form.append("explain", "true");
-  [...files].sort((a, b) => a.name.localeCompare(b.name)).forEach((file) => form.append("files", file));
-  try {
-    show("uploading");
-    let job = await (await ask("/jobs", { method: "POST", body: form })).json();
-    while (job.state === "queued" || job.state === "running") {
-      show(job.state === "queued" ? `waiting, place ${job.position}` : "predicting");
-      await new Promise((resolve) => setTimeout(resolve, 1000));
-      job = await (await ask(`/jobs/${job.id}`)).json();
-    }
-    if (job.state !== "done") throw new Error(job.error ?? job.state);
-    show("done");
-    showResult(job.result);
-  } catch (error) {
-    show(error.message, true);
-  }
-}
-
-async function describe() {
-  try {
-    const model = await (await ask("/model")).json();
-    byId("model").textContent = `Images needed, in this order: ${model.channels.join(", ")}. Labels: ${Object.keys(model.labels).join(", ")}.`;
-  } catch {
-    byId("model").textContent = "";
-  }
-}
-
-const drop = byId("drop");
-drop.addEventListener("dragover", (event) => { event.preventDefault(); drop.classList.add("over"); });
-drop.addEventListener("dragleave", () => drop.classList.remove("over"));
-drop.addEventListener("drop", (event) => {
+const start = uploadForm(document.getElementById("extension"), show);
+document.addEventListener("grcsf:file", (event) => {
   event.preventDefault();
-  drop.classList.remove("over");
-  run(event.dataTransfer.files);
+  start([event.detail.file]);
 });
-byId("files").addEventListener("change", (event) => run(event.target.files));
-byId("token").addEventListener("change", describe);
-describe();
+viewer.tell("Drop a scan here, or choose its files on the right. It is removed from the server once it is predicted.");
