@@ -44,7 +44,8 @@ class Guard:
 
     def __init__(self, app: ASGIApp, settings: ServeSettings, token: str | None) -> None:
         self.app = app
-        self.names = {_bare(name) for name in settings.allowed_hosts}
+        self.origins = frozenset(_bare(name) for name in settings.allowed_hosts)
+        self.names = self.origins
         if is_loopback(settings.host):
             self.names |= {"localhost", "127.0.0.1", "::1", _bare(settings.host)}
         self.digest = None if token is None else _digest(token)
@@ -87,7 +88,7 @@ class Guard:
             place = urlsplit(origin).netloc.lower()
         except ValueError:
             raise Problem(403, detail) from None
-        if not place or (place != host.lower() and _bare(place) not in self.names - _LOCAL):
+        if not place or (place != host.lower() and _bare(place) not in self.origins):
             raise Problem(403, detail)
 
 
@@ -153,9 +154,6 @@ class _Exchange:
         took = time.perf_counter() - self.started
         name = method if method in _METHODS else "(other)"
         logger.info("%s %s %d %d bytes %.3f s", name, shown, self.status, self.sent, took)
-
-
-_LOCAL = {"localhost", "127.0.0.1", "::1"}
 
 
 def _bare(host: str) -> str:

@@ -165,7 +165,10 @@ class Worker:
         maps = {"probability": found.probabilities.max(axis=0)}
         if task.explain:
             maps |= {f"residual-{name}": value for name, value in found.residuals.items()}
-        arrays: dict[str, Any] = {name: value.astype(np.float32) for name, value in maps.items()} | {"mask": found.mask}
+        arrays: dict[str, Any] = {
+            "mask": found.mask,
+            **{name: value.astype(np.float32) for name, value in maps.items()},
+        }
         files, out = {}, task.folder / "out"
         for name, array in arrays.items():
             files[name] = name + output_ending(like.path, fractions=name != "mask")

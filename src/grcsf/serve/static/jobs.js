@@ -109,7 +109,9 @@ export function uploadForm(place, show) {
     token = event.target.value.trim();
     describe();
   };
-  place.replaceChildren(
+  const section = make(
+    "section",
+    {},
     make("h2", {}, "Upload"),
     needed,
     make("p", {}, make("label", {}, "Files ", make("input", { type: "file", multiple: "", id: "upload-files", change: chosen }))),
@@ -119,6 +121,7 @@ export function uploadForm(place, show) {
     state,
     result,
   );
+  place.replaceChildren(section);
   window.addEventListener("dragover", (event) => event.preventDefault());
   window.addEventListener(
     "drop",
