@@ -75,7 +75,8 @@ class Task:
             return f"the prediction failed ({type(error).__name__})"
         text = str(error)
         for number, path in enumerate(self.images, 1):
-            text = text.replace(str(path), f"image {number}").replace(path.name, f"image {number}")
+            for spelt in (str(path), path.name, path.name.partition(".")[0]):
+                text = text.replace(spelt, f"image {number}")
         return text.replace(str(self.folder), "the upload")
 
 
