@@ -30,6 +30,10 @@ from stores import plain_plan
 SOURCE = str(Path(__file__).resolve().parent.parent / "src")
 AFFINE = np.diag([2.0, 2.0, 3.0, 1.0])
 CANARY = "XCANARYX"
+STAND_IN = (sys.executable, str(Path(__file__).resolve().parent / "serve" / "stand_in.py"))
+"""A worker that loads no model; see there."""
+STAND_IN_SERVER = (sys.executable, str(Path(__file__).resolve().parent / "serve" / "stand_in_server.py"))
+"""``grcsf serve`` with such workers."""
 
 
 def save_tiny_model(folder: Path, names: Sequence[str] = ("FLAIR",), *, native_2d: bool = False) -> Path:

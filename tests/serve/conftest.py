@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,9 +16,7 @@ from fastapi.testclient import TestClient  # noqa: E402
 from grcsf.serve.app import build_app  # noqa: E402
 from grcsf.serve.service import Service  # noqa: E402
 from grcsf.serve.settings import ServeSettings  # noqa: E402
-from serving import save_tiny_model  # noqa: E402
-
-STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in.py")))
+from serving import STAND_IN, save_tiny_model  # noqa: E402
 
 
 class Opened(TestClient):

@@ -30,7 +30,7 @@ class StandIn:
     """How it behaves is the first of ``models``: plain, two, slow, dies, wrong, absent."""
 
     def __init__(self, first: dict[str, Any]) -> None:
-        self.mode = first["models"][0]
+        self.mode = Path(first["models"][0]).name
         self.count = 0
         if self.mode == "absent":
             raise ModelError("no such model")

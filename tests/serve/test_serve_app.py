@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 import logging
 import time
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from grcsf.errors import ModelError
-from serving import AFFINE, nifti_bytes, scan, wait_for
+from serving import AFFINE, STAND_IN, nifti_bytes, scan, wait_for
 
 Open = Callable[..., object]
 GOOD = nifti_bytes(scan())
@@ -45,7 +46,7 @@ def test_a_scan_becomes_a_mask_on_its_grid_and_can_be_deleted(open_client: Open)
     assert found["result"]["files"] == {"mask": f"/jobs/{name}/mask"}
     mask = client.get(f"/jobs/{name}/mask")
     assert mask.headers["content-disposition"] == 'attachment; filename="mask.nii.gz"'
-    image = nibabel.Nifti1Image.from_bytes(__import__("gzip").decompress(mask.content))
+    image = nibabel.Nifti1Image.from_bytes(gzip.decompress(mask.content))
     assert np.array_equal(image.affine, AFFINE)
     assert np.array_equal(np.asarray(image.dataobj), scan() > scan().mean())
     assert client.get(f"/jobs/{name}/probability").status_code == 404
@@ -309,7 +310,6 @@ def test_a_model_that_cannot_be_loaded_stops_the_start_and_leaves_nothing(open_c
 def test_the_end_of_the_server_is_the_end_of_its_files_and_processes(tmp_path: Path) -> None:
     from fastapi.testclient import TestClient
 
-    from conftest import STAND_IN  # type: ignore[import-not-found]
     from grcsf.serve.app import build_app
     from grcsf.serve.service import Service
     from grcsf.serve.settings import ServeSettings

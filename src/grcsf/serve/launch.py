@@ -77,7 +77,7 @@ def serve(
         )
         server = uvicorn.Server(config)
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # its tracebacks could quote a file
-        with suppress(KeyboardInterrupt):
+        with suppress(KeyboardInterrupt, SystemExit):  # uvicorn exits where the start fails; the reason is told below
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # either way out ends here, with the clean-up
             try:
                 asyncio.run(server.serve(sockets=[listening]))
