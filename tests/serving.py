@@ -17,15 +17,8 @@ from pathlib import Path
 import httpx2
 import nibabel
 import numpy as np
-import torch
 
 from dicoms import asymmetric, with_canaries, write_series
-from grcsf.config import MaeSettings, NetworkSettings, Settings
-from grcsf.mae.bundle import MaeBundle
-from grcsf.mae.model import build_mae
-from grcsf.preprocess.normalise import ChannelPlan
-from grcsf.training.package import LesionModel, build_network, save_model
-from stores import plain_plan
 
 SOURCE = str(Path(__file__).resolve().parent.parent / "src")
 AFFINE = np.diag([2.0, 2.0, 3.0, 1.0])
@@ -38,6 +31,15 @@ STAND_IN_SERVER = (sys.executable, str(Path(__file__).resolve().parent / "serve"
 
 def save_tiny_model(folder: Path, names: Sequence[str] = ("FLAIR",), *, native_2d: bool = False) -> Path:
     """An untrained network with random units and an MAE, for volumes or for PNG; returns its folder."""
+    import torch  # here, for most tests need no model
+
+    from grcsf.config import MaeSettings, NetworkSettings, Settings
+    from grcsf.mae.bundle import MaeBundle
+    from grcsf.mae.model import build_mae
+    from grcsf.preprocess.normalise import ChannelPlan
+    from grcsf.training.package import LesionModel, build_network, save_model
+    from stores import plain_plan
+
     dims = 2 if native_2d else 3
     plan = plain_plan(dims).model_copy(
         update={

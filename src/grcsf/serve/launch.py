@@ -19,6 +19,7 @@ __all__ = ["serve"]
 
 _INSTALL = "pip install 'grcsf[serve]'"
 _SHUTDOWN_S = 5
+_BACKLOG = 2048
 
 
 def serve(
@@ -59,9 +60,13 @@ def serve(
     message = {"models": [str(Path(path).resolve()) for path in given], "folds": list(folds), "device": device}
     listening = _listen(settings)
     with listening:
-        service = service_module.Service(
-            message, settings, started=lambda _: say(_ready_text(listening, settings)) if say else None
-        )
+
+        def ready(_service: object) -> None:
+            listening.listen(_BACKLOG)  # from here on connections wait for the server instead of being refused
+            if say is not None:
+                say(_ready_text(listening, settings))
+
+        service = service_module.Service(message, settings, started=ready)
         config = uvicorn.Config(
             app.build_app(service, token),
             http="h11",
