@@ -106,7 +106,7 @@ class Running:
     log: Path
 
     def client(self, **options: object) -> httpx2.Client:
-        return httpx2.Client(base_url=self.url, timeout=60, trust_env=False, **options)
+        return httpx2.Client(**{"base_url": self.url, "timeout": 120, "trust_env": False, **options})
 
     def job_folders(self) -> list[Path]:
         return list(self.folder.glob("server-*/job-*"))
