@@ -69,13 +69,17 @@ export function uploadForm(place, show) {
     state.textContent = text;
     state.classList.toggle("error", failed);
   };
+  let asked = 0; // the answer to a question without the token may come after the one with it
   const describe = async () => {
+    const turn = ++asked;
+    let text;
     try {
       const model = await (await ask("model")).json();
-      needed.textContent = `Needed, in the order of the file names: ${model.channels.join(", ")}.`;
+      text = `Needed, in the order of the file names: ${model.channels.join(", ")}.`;
     } catch (error) {
-      needed.textContent = error.message;
+      text = error.message;
     }
+    if (turn === asked) needed.textContent = text;
   };
   const remove = async () => {
     await ask(`jobs/${last}`, { method: "DELETE" });
