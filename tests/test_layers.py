@@ -13,7 +13,7 @@ import pytest
 SOURCE = Path(__file__).resolve().parent.parent / "src"
 LAYERS = (
     *("io", "datasets", "phantoms", "preprocess", "fitting", "mae", "residual", "nets", "training", "inference"),
-    *("evaluation", "report", "viewer", "verbs", "benchmark", "cli"),
+    *("evaluation", "report", "viewer", "verbs", "serve", "benchmark", "cli"),
 )
 EVERYONE = {"config", "config_parts", "errors", "arrays"}
 TOP = {path.stem for path in (SOURCE / "grcsf").glob("cli*.py")} | {"__main__", "__init__"}

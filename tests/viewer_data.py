@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from grcsf.datasets.phantoms import PhantomSettings, write_phantoms
 from grcsf.io.volume import read_volume, write_like
+from grcsf.phantoms.brain import PhantomSettings, write_phantoms
 
 __all__ = ["write_predicted_phantoms"]
 

@@ -29,16 +29,19 @@ _VERBS = (
     "report",
     "residual",
     "run",
+    "serve",
     "show",
     "train",
     "validate",
     "view",
 )
+_ELSEWHERE = {"benchmark": "grcsf.benchmark.run", "serve": "grcsf.serve.launch"}
 
 if TYPE_CHECKING:
     __version__: str
     from grcsf.benchmark.run import benchmark
     from grcsf.config import Settings, load_settings
+    from grcsf.serve.launch import serve
     from grcsf.verbs.agreement import agreement
     from grcsf.verbs.calcium import calcium
     from grcsf.verbs.compare import compare
@@ -77,6 +80,7 @@ __all__ = [
     "report",
     "residual",
     "run",
+    "serve",
     "show",
     "train",
     "validate",
@@ -89,7 +93,7 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         value = _version()
     elif name in _VERBS:
-        module = "grcsf.benchmark.run" if name == "benchmark" else f"grcsf.verbs.{name}"
+        module = _ELSEWHERE.get(name, f"grcsf.verbs.{name}")
         value = getattr(importlib.import_module(module), name)
     elif name in ("Settings", "load_settings"):
         value = getattr(importlib.import_module("grcsf.config"), name)

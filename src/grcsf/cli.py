@@ -43,6 +43,7 @@ from grcsf.cli_options import (
     settings_of,
 )
 from grcsf.cli_report import report
+from grcsf.cli_serve import serve
 from grcsf.cli_view import view
 
 __all__ = ["app", "main"]
@@ -333,7 +334,7 @@ def info(
     say(json.dumps(found.to_json(), indent=1) if json_ else found.to_text())
 
 
-for _command in (benchmark, convert, calcium, agreement, measure, view):
+for _command in (benchmark, convert, calcium, agreement, measure, view, serve):
     app.command()(_command)
 
 

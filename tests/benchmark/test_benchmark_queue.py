@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from grcsf.benchmark.locks import folder_lock
 from grcsf.benchmark.process import StepFiles, run_step
 from grcsf.benchmark.queue import run_queue, state_of
 from grcsf.benchmark.scores import read_runs
 from grcsf.benchmark.spec import load_benchmark
 from grcsf.benchmark.tables import make_groups
 from grcsf.errors import DatasetError, OutputError
+from grcsf.io.locks import folder_lock
 from outside import fake_entry
 
 WriteSpec = Callable[..., Path]

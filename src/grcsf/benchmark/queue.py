@@ -13,12 +13,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from grcsf.benchmark.locks import folder_lock
 from grcsf.benchmark.process import run_step
 from grcsf.benchmark.spec import Benchmark, Cell
 from grcsf.benchmark.units import Unit, run_unit
 from grcsf.errors import GrcsfError, OutputError
 from grcsf.io.files import read_json, write_json
+from grcsf.io.locks import folder_lock
 
 __all__ = ["RESULT_FILE", "run_queue", "state_of"]
 

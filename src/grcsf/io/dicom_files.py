@@ -22,7 +22,7 @@ from typing import IO, Any
 
 from grcsf.errors import GrcsfError, ImageError
 
-__all__ = ["DicomFiles", "ZipLimits", "is_dicom_file", "is_dicom_input", "open_files", "pydicom_quiet"]
+__all__ = ["DicomFiles", "ZipLimits", "check_zip", "is_dicom_file", "is_dicom_input", "open_files", "pydicom_quiet"]
 
 _MARK_AT, _MARK = 128, b"DICM"
 _BLOCK = 1 << 20
@@ -116,6 +116,26 @@ def open_files(path: Path, limits: ZipLimits | None = None) -> Iterator[DicomFil
     yield _checked(_listed(path))
 
 
+def check_zip(path: Path, limits: ZipLimits | None = None) -> None:
+    """Refuse a zip that :func:`open_files` would refuse; nothing is unpacked but the beginnings of its members.
+
+    Args:
+        path: of the zip.
+        limits: none: the defaults.
+
+    Raises:
+        ImageError: damaged, encrypted, hostile, or without a DICOM file.
+    """
+    with _zip_errors(path), zipfile.ZipFile(path) as archive:
+        members = [member for member in archive.infolist() if not member.is_dir()]
+        _check_members(path, members, limits or ZipLimits())
+        for member in members:
+            with archive.open(member) as packed:
+                if _marked(packed.read(_MARK_AT + len(_MARK))):
+                    return
+    _checked(DicomFiles(path, (), others=len(members)))
+
+
 def _checked(files: DicomFiles) -> DicomFiles:
     if files.unreadable:
         raise ImageError(
@@ -157,25 +177,30 @@ def _mode(file: Path) -> int:
         return 0
 
 
-def _unzip(path: Path, aside: Path, limits: ZipLimits) -> DicomFiles:
-    found = DicomFiles(path, ())
+@contextmanager
+def _zip_errors(path: Path) -> Iterator[None]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
-            _check_members(path, members, limits)
-            for member in sorted(members, key=lambda item: item.filename):
-                with archive.open(member) as packed:
-                    head = packed.read(_MARK_AT + len(_MARK))
-                    if not _marked(head) or PurePosixPath(member.filename).name.upper() == "DICOMDIR":
-                        found = replace(found, others=found.others + 1)
-                        continue
-                    target = aside / f"{len(found.paths):06d}.dcm"
-                    _unpack(head, packed, target)
-                found = replace(found, paths=(*found.paths, target))
+        yield
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise ImageError(f"{path}: damaged or unusual zip file ({type(error).__name__}); pack it again") from None
     except OSError as error:
         raise ImageError(f"{path}: cannot be unpacked ({error.strerror or error}); check space and rights") from None
+
+
+def _unzip(path: Path, aside: Path, limits: ZipLimits) -> DicomFiles:
+    found = DicomFiles(path, ())
+    with _zip_errors(path), zipfile.ZipFile(path) as archive:
+        members = [member for member in archive.infolist() if not member.is_dir()]
+        _check_members(path, members, limits)
+        for member in sorted(members, key=lambda item: item.filename):
+            with archive.open(member) as packed:
+                head = packed.read(_MARK_AT + len(_MARK))
+                if not _marked(head) or PurePosixPath(member.filename).name.upper() == "DICOMDIR":
+                    found = replace(found, others=found.others + 1)
+                    continue
+                target = aside / f"{len(found.paths):06d}.dcm"
+                _unpack(head, packed, target)
+            found = replace(found, paths=(*found.paths, target))
     return found
 
 

@@ -1,0 +1,1 @@
+"""A small web service around prediction: upload a scan, wait, fetch the mask; nothing is kept."""
