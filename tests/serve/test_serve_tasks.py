@@ -48,15 +48,12 @@ def held(folder: Path) -> bytes:
 def test_the_mask_and_the_maps_are_those_of_predict(worker: Worker, tiny_model: Path, tmp_path: Path) -> None:
     job = task(tmp_path, (".nii.gz", nifti_bytes(scan(), text=CANARY)), explain=True)
     done = worker.run(job)
-    grcsf.predict(
-        job.images[0], tiny_model, tmp_path / "cli", device="cpu", save_probabilities=True, save_residuals=True
-    )
-    pairs = {
-        "mask": "image",
-        "probability": "image_prob",
-        "residual-r50": "image_residual-r50",
-        "residual-r75": "image_residual-r75",
-    }
+    grcsf.predict(job.images[0], tiny_model, tmp_path / "cli", device="cpu", save_probabilities=True, explain=True)
+    written = [path.name.removesuffix(".nii.gz") for path in (tmp_path / "cli").glob("image_*.nii.gz")]
+    maps = {name.removeprefix("image_"): name for name in written if name != "image_prob"}
+    assert {"residual-r50", "residual-r75"} < set(maps)
+    assert set(maps) == set(worker.describe()["maps"])
+    pairs = {"mask": "image", "probability": "image_prob", **maps}
     assert done["files"] == {name: f"{name}.nii.gz" for name in pairs}
     for ours, theirs in pairs.items():
         one, two = (
@@ -206,4 +203,5 @@ def test_the_model_is_described(worker: Worker) -> None:
     found = worker.describe()
     assert found["channels"] == ["FLAIR"]
     assert found["labels"] == {"background": 0, "lesion": 1}
-    assert found["maps"] == ["residual-r50", "residual-r75"]
+    assert found["maps"][:2] == ["residual-r50", "residual-r75"]
+    assert {name.partition("-")[0] for name in found["maps"][2:]} == {"importance", "fusion", "rcu", "gcu"}

@@ -13,6 +13,7 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 
+from grcsf.io.map_names import case_of_map
 from grcsf.serve.guard import Guard
 from grcsf.serve.pages import list_of_cases, page
 from grcsf.serve.problems import Problem, described, problem_response
@@ -135,8 +136,8 @@ async def get_image(id: str, service: Served) -> FileResponse:
 
 @router.get("/jobs/{id}/maps/{name}", tags=["files"], response_class=Response, responses=_FILE_ANSWERS)
 async def get_map(id: str, name: str, service: Served) -> FileResponse:
-    """A residual map; jobs with explain=true have them."""
-    if not name.startswith("residual-"):
+    """A residual map or a map of the units; jobs with explain=true have them."""
+    if case_of_map(f"job_{name}") is None:
         raise Problem(404, "the job has no such file; its result lists those that it has")
     return _file(id, name, service)
 

@@ -42,7 +42,7 @@ class JobOptions(_Plain):
     threshold: float | None = Field(
         None, gt=0, lt=1, description="Probability above which a voxel is lesion; none: the model's."
     )
-    explain: bool = Field(False, description="Give the residual maps of the model too.")
+    explain: bool = Field(False, description="Give the residual maps and the maps of the units too.")
 
     @property
     def spacing(self) -> tuple[float, ...] | None:
@@ -124,7 +124,7 @@ class ModelView(_Plain):
     dimensions: int = Field(description="2: images; 3: volumes.")
     spacing_mm: list[float | None] = Field(description="Grid that the model works on, slices first; null: as it comes.")
     threshold: float = Field(description="Probability above which a voxel is lesion.")
-    maps: list[str] = Field(description="Residual maps that explain=true gives.")
+    maps: list[str] = Field(description="Maps that explain=true gives: residual maps, and what the units did.")
     models: int = Field(description="Models whose mean is taken.")
     fingerprint: str = Field(description="SHA-256 of the weights.")
     version: str = Field(description="Version of grcsf.")

@@ -15,11 +15,10 @@ import numpy as np
 from grcsf.errors import GrcsfError, ModelError, OutputError
 from grcsf.fitting.fit import check_device, torch_device
 from grcsf.fitting.weights import WEIGHTS
+from grcsf.inference.explain import map_names, residual_names
 from grcsf.inference.predict import Prediction, Predictor
 from grcsf.io.files import hash_file
 from grcsf.io.geometry import Volume
-from grcsf.mae.model import ratio_name
-from grcsf.residual.compute import map_ratios
 from grcsf.serve.findings import MOST_LESIONS, find_lesions, size_of
 from grcsf.serve.scans import output_ending, read_scan, write_for_view, write_on_grid
 from grcsf.serve.settings import package_version
@@ -40,7 +39,7 @@ class Task:
         folder: of the job; files are written into ``out`` in it, and into nothing else.
         threshold: none: the model's.
         spacing_mm: of PNG.
-        explain: write the residual maps too.
+        explain: write the residual maps and the maps of the units too.
         max_voxels: of an image.
         max_bytes: of an unpacked zip.
     """
@@ -107,9 +106,8 @@ class Worker:
     def describe(self) -> dict[str, Any]:
         """The fields of :class:`grcsf.serve.schemas.ModelView`."""
         model = self.predictor.models[0]
-        plan, maps = model.plan, []
-        if model.mae is not None and model.network.uses_residual:
-            maps = [f"residual-{ratio_name(ratio)}" for ratio in map_ratios(model.settings.residual, model.mae)]
+        plan, ratios = model.plan, residual_names(model)
+        maps = [*(f"residual-{name}" for name in ratios), *map_names(model.network, ratios)]
         return {
             "channels": [channel.name for channel in plan.file_channels],
             "labels": plan.labels,
@@ -138,7 +136,8 @@ class Worker:
         volumes, notes = [volume for volume, _ in read], [note for _, some in read for note in some]
         threshold = task.threshold or self.settings.threshold
         settings = self.settings.model_copy(update={"threshold": threshold})
-        found = Predictor(self.predictor.models, settings, self.predictor.device).predict(volumes)
+        predictor = Predictor(self.predictor.models, settings, self.predictor.device, explain=task.explain)
+        found = predictor.predict(volumes)
         files = self._write(found, volumes[0], task)
         geometry = volumes[0].geometry
         labels, lesions = find_lesions(
@@ -166,6 +165,8 @@ class Worker:
         maps = {"probability": found.probabilities.max(axis=0)}
         if task.explain:
             maps |= {f"residual-{name}": value for name, value in found.residuals.items()}
+        if found.explanation is not None:
+            maps |= found.explanation.maps
         arrays: dict[str, Any] = {
             "mask": found.mask,
             **{name: value.astype(np.float32) for name, value in maps.items()},

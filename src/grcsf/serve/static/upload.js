@@ -51,15 +51,31 @@ async function imagesOf(files, held) {
   );
 }
 
+const UNITS = {
+  importance: "Importance of patches",
+  fusion: "Use of the residual map",
+  "rcu-gain": "Gain of the region unit",
+  "gcu-gain": "Gain of the global unit",
+};
+
+/** What a map is called: residual-r50, importance-1, fusion-1-r50, gcu-gain-0 ... */
+function labelOf(kind) {
+  const [, part, level, ratio] = /^([a-z-]+?)(?:-(\d+))?(?:-r(\d+))?$/.exec(kind) ?? [null, kind];
+  const words = [part === "residual" ? "Residual" : (UNITS[part] ?? part)];
+  if (level) words.push(`level ${level}`);
+  if (ratio) words.push(`mask ratio 0.${ratio}`);
+  return words.join(", ");
+}
+
 async function show(job, files) {
   const { result } = job;
   const held = result.files;
-  const kinds = Object.keys(held).filter((name) => name.startsWith("residual-"));
+  const kinds = Object.keys(held).filter((name) => !["mask", "probability", "image"].includes(name) && !name.startsWith("view-"));
   const at = (name) => held[`view-${name}`] ?? held[name];
   const layers = await Promise.all([
     layerOf("prediction", "mask", "Prediction", at("mask")),
     layerOf("map", "prob", "Probability", at("probability")),
-    ...kinds.map((name) => layerOf("map", name, name.replace("residual-r", "Residual, mask ratio 0."), at(name))),
+    ...kinds.map((name) => layerOf("map", name, labelOf(name), at(name))),
   ]);
   const images = await imagesOf(files, held);
   const lesions = lesionsOf(result);
