@@ -39,9 +39,12 @@ def browser_path() -> str | None:
     return os.environ.get("GRCSF_CHROMIUM") or next((found for name in _NAMES if (found := shutil.which(name))), None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """One Chromium for all tests, with WebGL 2 drawn on the CPU."""
+    """One Chromium for the tests of a file, with WebGL 2 drawn on the CPU.
+
+    It must not outlive them: while it is there, Playwright's event loop runs in this thread, and no other can.
+    """
     sync_api = pytest.importorskip("playwright.sync_api", reason="no package playwright: pip install 'grcsf[dev]'")
     path = browser_path()
     if path is None:
