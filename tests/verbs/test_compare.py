@@ -136,3 +136,6 @@ def test_names_of_methods(tmp_path):
     for wrong in (["x/one", "y/one"], ["=x"], ["run.json=x"], {"a/b": "x"}):
         with pytest.raises(SettingsError, match="a name of its own"):
             name_methods(wrong)
+    for single in ("one", tmp_path / "one"):
+        with pytest.raises(SettingsError, match="two or more folders"):
+            name_methods(single)

@@ -88,8 +88,10 @@ def name_methods(predictions: Sequence[str | Path] | Mapping[str, str | Path]) -
     """Folders of predictions by the name of their method.
 
     Raises:
-        SettingsError: a name twice, or one that cannot be a folder.
+        SettingsError: one folder in place of several, a name twice, or one that cannot be a folder.
     """
+    if isinstance(predictions, str | Path):
+        raise SettingsError(f"predictions {predictions}: expected two or more folders, in a list or by name of method")
     if isinstance(predictions, Mapping):
         named = [(str(name), Path(folder)) for name, folder in predictions.items()]
     else:
