@@ -38,8 +38,9 @@ def write_store(
     cases: int = 3,
     brightness: float = 3.0,
     lesions: bool = True,
+    lesion_free: tuple[int, ...] = (),
 ) -> CaseStore:
-    """A store of ``case-0``, ``case-1``...; the lesion is the box ``[:, 3:7, 4:8]`` in every channel."""
+    """A store of ``case-0``, ``case-1``...; the lesion is the box ``[:, 3:7, 4:8]`` in every channel, if any."""
     store = CaseStore.create(folder, plan)
     geometry = CaseGeometry(
         native_shape=shape[::-1],
@@ -54,7 +55,7 @@ def write_store(
     for index in range(cases):
         image = np.random.default_rng(index).standard_normal((len(plan.channels), *shape)).astype(np.float32)
         label = np.zeros(shape, np.uint8)
-        if lesions:
+        if lesions and index not in lesion_free:
             label[:, 3:7, 4:8] = 1
             image[:, label > 0] += brightness
         store.write_case(f"case-{index}", image, np.ones(shape, bool), geometry, label)

@@ -235,6 +235,9 @@ class TrainingSettings(Frozen):
         "case: each case with a lesion as likely as any other, then a lesion by its share of the case's lesion voxels.",
     )
     augmentation: Literal["off", "light", "full"] = Field("full", description="Augmentation strength.")
+    carve_mix: float = Field(
+        0.5, ge=0, le=1, description="Share of the samples that get a lesion of another case put in (CarveMix); 0: off."
+    )
     ema_decay: float = Field(0.99, ge=0, lt=1, description="Decay of the averaged weights that are shipped; 0: off.")
     gradient_clip: float = Field(1.0, gt=0, description="Gradient norm limit.")
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(

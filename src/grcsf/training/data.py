@@ -15,6 +15,7 @@ from grcsf.fitting.cases import ArrayCache, cut_window, slice_with_context, wind
 from grcsf.preprocess.plan import Plan
 from grcsf.preprocess.store import CaseStore
 from grcsf.training.augment import Augmentation, Sample
+from grcsf.training.carve import carve_mix
 from grcsf.training.sampling import LesionIndex
 
 __all__ = ["LabelledPatches"]
@@ -29,7 +30,7 @@ class LabelledPatches:
         store: preprocessed cases with labels.
         cases: names to train on.
         maps: residual maps of a case ``(R, D, H, W)``; none for a network without RCU.
-        settings: batch size, lesion share, augmentation.
+        settings: batch size, lesion share, augmentation, CarveMix.
         seed: seed of every draw.
     """
 
@@ -52,8 +53,7 @@ class LabelledPatches:
         """Image (B, C, *patch), label (B, 1, *patch) int64, residual (B, R, *patch) where there are maps."""
         rng = step_generator(self.seed, 2, step, rank)
         draws = self.index.draw_batch(rng, self.settings.batch_size)
-        samples = [self.augment(self.cut(case, self._jitter(rng, centre)), rng) for case, centre in draws]
-        return _collate(samples)
+        return _collate([self.augment(self._sample(case, centre, rng), rng) for case, centre in draws])
 
     def fixed(self, limit: int) -> list[Batch]:
         """Unaugmented samples centred on lesions, one per case with a lesion, at most ``limit``, each a batch."""
@@ -84,6 +84,16 @@ class LabelledPatches:
             key: cut_window(array, start, self.plan.patch_size, fill=None if key == "image" else 0)
             for key, array in cut.items()
         }
+
+    def _sample(self, case: str, centre: tuple[int, int, int], rng: np.random.Generator) -> Sample:
+        """What was drawn or, at times, the case with a lesion of another one, cut where that lies in the body."""
+        if not (self.settings.carve_mix and rng.random() < self.settings.carve_mix):
+            return self.cut(case, self._jitter(rng, centre))
+        donor, place = self.index.draw(rng, on_lesion=True)
+        place = self._jitter(rng, place)
+        here, there = self.index.shapes[case], self.index.shapes[donor]
+        h_d, h_h, h_w = (int(at * edge / other) for at, edge, other in zip(place, here, there, strict=True))
+        return carve_mix(self.cut(case, (h_d, h_h, h_w)), self.cut(donor, place), rng)
 
     def _jitter(self, rng: np.random.Generator, centre: tuple[int, int, int]) -> tuple[int, int, int]:
         """Move the centre by up to a quarter patch, so that lesions are not always in the middle."""

@@ -55,6 +55,7 @@ _CT = (
     "training.focal_gamma=0",
     "training.lesion_fraction=0.75",
     "training.augmentation=light",
+    "training.carve_mix=0",
     "training.steps_per_epoch=50",
     "inference.mirroring=false",
 )
