@@ -92,3 +92,14 @@ def test_hosts_without_a_lesion_get_one(make_store):
     settings = TrainingSettings(batch_size=16, augmentation="off", lesion_fraction=0.0, carve_mix=1.0)
     batch = LabelledPatches(store, store.names, None, settings, seed=0)(0, 0)
     assert (batch["label"].flatten(1).sum(1) > 0).all()
+
+
+def test_lesions_come_as_they_lie_and_mirrored(make_store):
+    """Where left and right are an axis of the samples: the last one of the plan of these tests."""
+    store = make_store(2, shape=(1, 8, 8), lesion_free=(0, 2))
+    settings = TrainingSettings(batch_size=64, augmentation="off", lesion_fraction=0.0, carve_mix=1.0)
+    patches = LabelledPatches(store, store.names, None, settings, seed=0)
+    axis = patches.plan.mirror_axes[0]
+    label = patches(0, 0)["label"][:, 0].float().movedim(1 + axis, 1).sum(2)  # along left and right
+    sides = {("high" if row[5:].sum() > row[:3].sum() else "low") for row in label}
+    assert sides == {"high", "low"}

@@ -91,9 +91,15 @@ class LabelledPatches:
             return self.cut(case, self._jitter(rng, centre))
         donor, place = self.index.draw(rng, on_lesion=True)
         place = self._jitter(rng, place)
-        here, there = self.index.shapes[case], self.index.shapes[donor]
-        h_d, h_h, h_w = (int(at * edge / other) for at, edge, other in zip(place, here, there, strict=True))
-        return carve_mix(self.cut(case, (h_d, h_h, h_w)), self.cut(donor, place), rng)
+        lesion, here = self.cut(donor, place), list(place)
+        first = 3 - self.plan.spatial_dims
+        for axis in self.plan.mirror_axes:
+            if rng.random() < 0.5:  # a lesion of the left may lie on the right
+                lesion = {key: np.flip(array, 1 + axis) for key, array in lesion.items()}
+                here[first + axis] = self.index.shapes[donor][first + axis] - 1 - place[first + axis]
+        edges = zip(here, self.index.shapes[case], self.index.shapes[donor], strict=True)
+        d, h, w = (min(max(int(at * edge / other), 0), edge - 1) for at, edge, other in edges)
+        return carve_mix(self.cut(case, (d, h, w)), lesion, rng)
 
     def _jitter(self, rng: np.random.Generator, centre: tuple[int, int, int]) -> tuple[int, int, int]:
         """Move the centre by up to a quarter patch, so that lesions are not always in the middle."""
