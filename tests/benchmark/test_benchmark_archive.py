@@ -133,3 +133,12 @@ def test_a_setting_that_is_younger_than_a_run_had_its_default_then() -> None:
         "settings.network.rcu_tokens: False there, True now",
         "settings.training.steps: 1000 there, 7 now",
     ]
+
+
+def test_a_younger_setting_whose_default_does_something_was_off_then() -> None:
+    before = {"fold": 0, "settings": Settings().model_dump(mode="json")}
+    del before["settings"]["training"]["carve_mix"]
+    now = {"fold": 0, "settings": Settings().model_dump(mode="json")}
+    assert claim_changes(before, now) == ["settings.training.carve_mix: 0.0 there, 0.5 now"]
+    now["settings"]["training"]["carve_mix"] = 0.0
+    assert claim_changes(before, now) == []

@@ -17,7 +17,7 @@ from typing import Any
 
 from grcsf.benchmark.process import StepFiles
 from grcsf.benchmark.spec import Benchmark, BudgetRule, Cell, DataSet
-from grcsf.config import Settings
+from grcsf.config import Settings, load_settings
 from grcsf.datasets.sources.registry import find_source
 from grcsf.datasets.splits import SPLITS_FILE
 from grcsf.errors import DatasetError, OutputError
@@ -147,14 +147,19 @@ def _values(spec: Benchmark, cell: Cell, base: Mapping[str, Any]) -> dict[str, A
     return {**base, **more, **_amounts(spec.budget, cell.times)}
 
 
+_AS_BEFORE = load_settings(None, ["training.carve_mix=0"])
+"""The defaults, but for settings that came with a default that changes what is done."""
+
+
 def claim_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What differs between the claim of a stored run and the same run's claim today, ``a.b: 1 there, 2 now``.
 
-    A setting that did not exist when the run was stored counts as its default: new settings do nothing unless set.
+    A setting that did not exist when the run was stored counts as what the run did: its default or, where that changed
+    what is done, the value that leaves things as they were.
     """
     claim, today = dict(before), to_plain(now)
     if "settings" in claim and "settings" in today:
-        claim["settings"] = _completed(claim["settings"], today["settings"], Settings().model_dump(mode="json"))
+        claim["settings"] = _completed(claim["settings"], today["settings"], _AS_BEFORE.model_dump(mode="json"))
     return flat_differences(claim, today)
 
 
