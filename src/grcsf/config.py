@@ -223,8 +223,10 @@ class TrainingSettings(Frozen):
     learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of AdamW (warm-up, cosine).")
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay.")
     warmup: float = Field(0.03, ge=0, lt=1, description="Share of the training spent warming up.")
-    dice: Literal["sample", "batch"] = Field(
-        "sample", description="Dice per sample (a small lesion counts as much as a large one) or over the batch."
+    dice: Literal["lesion", "sample", "batch"] = Field(
+        "lesion",
+        description="Dice per sample with a lesion (small ones count as much as large ones; focal loss teaches the others), "
+        "per sample, or over the batch.",
     )
     focal_weight: float = Field(1.0, ge=0, description="Weight of the focal loss beside Dice.")
     focal_gamma: float = Field(2.0, ge=0, description="Focusing exponent of the focal loss.")

@@ -30,17 +30,19 @@ def soft_dice(p: torch.Tensor, t: torch.Tensor) -> float:
     return 1 - (2 * float((p * t).sum()) + 1) / (float(p.sum() + t.sum()) + 1)
 
 
-@pytest.mark.parametrize("dice", ["sample", "batch"])
+@pytest.mark.parametrize("dice", ["lesion", "sample", "batch"])
 @pytest.mark.parametrize(("weight", "gamma"), [(1.0, 2.0), (0.0, 2.0), (3.0, 0.5)])
 def test_the_loss_equals_its_textbook_twin(dice, weight, gamma):
     draw = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 2, 3, 4, generator=draw)
     label = torch.randint(0, 3, (2, 1, 3, 4), generator=draw)
+    label[1][label[1] == 2] = 0  # the second sample lacks the second label
     target, p = label_channels(label, [1, 2]), logits.sigmoid()
     if dice == "batch":
         parts = [soft_dice(p[:, k], target[:, k]) for k in range(2)]
     else:
         parts = [soft_dice(p[b, k], target[b, k]) for b in range(2) for k in range(2)]
+        parts[3] *= dice == "sample"
     expected = sum(parts) / len(parts) + weight * focal(logits, target, gamma)
     assert float(SegmentationLoss([1, 2], weight, gamma, dice)([logits], label)) == pytest.approx(expected, abs=1e-5)
 
@@ -75,3 +77,10 @@ def test_coarser_heads_count_half_as_much_against_the_pooled_label(dims):
     alone = [float(loss([head], one)) for head, one in zip(heads, labels, strict=True)]
     expected = (alone[0] + 0.5 * alone[1] + 0.25 * alone[2]) / 1.75
     assert float(loss(heads, label)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_dice_of_lesions_leaves_what_is_empty_to_the_focal_loss():
+    logits, empty = torch.randn(1, 1, 6, 6), torch.zeros(1, 1, 6, 6, dtype=torch.long)
+    loss = float(SegmentationLoss([1], dice="lesion")([logits], empty))
+    assert loss == pytest.approx(focal(logits, empty, 2.0), abs=1e-5)
+    assert float(SegmentationLoss([1], 0.0, dice="sample")([logits], empty)) > 0.5

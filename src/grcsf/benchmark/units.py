@@ -147,8 +147,8 @@ def _values(spec: Benchmark, cell: Cell, base: Mapping[str, Any]) -> dict[str, A
     return {**base, **more, **_amounts(spec.budget, cell.times)}
 
 
-_AS_BEFORE = load_settings(None, ["training.carve_mix=0"])
-"""The defaults, but for settings that came with a default that changes what is done."""
+_AS_BEFORE = load_settings(None, ["training.carve_mix=0", "training.dice=sample"])
+"""The defaults, but for settings whose default is not what was done before they came."""
 
 
 def claim_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

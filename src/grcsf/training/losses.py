@@ -7,7 +7,8 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
-from monai.losses.dice import DiceFocalLoss
+from monai.losses.dice import DiceFocalLoss, DiceLoss
+from monai.losses.focal_loss import FocalLoss
 from torch import Tensor, nn
 
 __all__ = ["SegmentationLoss", "label_channels"]
@@ -22,11 +23,13 @@ class SegmentationLoss(nn.Module):
     """Dice plus weighted focal loss, on a sigmoid per label.
 
     Dice is taken per sample, so that a small lesion weighs as much as a large one, or over the batch as a whole.
+    ``lesion`` leaves out the samples (and labels) whose reference is empty: their Dice is all or nothing, which a
+    network answers by learning by heart in which images to predict nothing; focal loss teaches them.
 
     Heads of coarser levels count half as much per level, against a label reduced by max-pooling so that
     small lesions stay.
     Source: second-hand (Dice + focal), standard (Milletari 2016; Lin et al. 2017, arXiv 1708.02002; MONAI),
-    own (sigmoid per label, Dice per sample; docs/decisions/0007).
+    own (sigmoid per label, Dice per sample with a lesion; docs/decisions/0007, 0018).
     """
 
     def __init__(
@@ -34,18 +37,22 @@ class SegmentationLoss(nn.Module):
         values: Sequence[int],
         focal_weight: float = 1.0,
         focal_gamma: float = 2.0,
-        dice: Literal["sample", "batch"] = "sample",
+        dice: Literal["lesion", "sample", "batch"] = "lesion",
     ) -> None:
         super().__init__()
         self.values = tuple(values)
-        self.loss = DiceFocalLoss(
-            sigmoid=True,
-            batch=dice == "batch",
-            smooth_nr=1.0,
-            smooth_dr=1.0,
-            gamma=focal_gamma,
-            lambda_focal=focal_weight,
-        )
+        self.loss: nn.Module
+        if dice == "lesion":
+            self.loss = _LesionDiceFocalLoss(focal_weight, focal_gamma)
+        else:
+            self.loss = DiceFocalLoss(
+                sigmoid=True,
+                batch=dice == "batch",
+                smooth_nr=1.0,
+                smooth_dr=1.0,
+                gamma=focal_gamma,
+                lambda_focal=focal_weight,
+            )
 
     def forward(self, heads: Sequence[Tensor], label: Int[Tensor, "b 1 *space"]) -> Float[Tensor, ""]:
         """Loss of logits ``(b, labels, *space)`` of one or more heads, finest first."""
@@ -57,3 +64,18 @@ class SegmentationLoss(nn.Module):
             total = total + 0.5**level * self.loss(head.float(), pool(target, head.shape[2:]))
             share += 0.5**level
         return total / share  # type: ignore[no-any-return]
+
+
+class _LesionDiceFocalLoss(nn.Module):
+    """Dice of the samples and labels that are there, as a mean over all, plus weighted focal loss of all."""
+
+    def __init__(self, focal_weight: float, focal_gamma: float) -> None:
+        super().__init__()
+        self.dice = DiceLoss(sigmoid=True, smooth_nr=1.0, smooth_dr=1.0, reduction="none")
+        self.focal = FocalLoss(gamma=focal_gamma)
+        self.focal_weight = focal_weight
+
+    def forward(self, logits: Float[Tensor, "b k *space"], target: Float[Tensor, "b k *space"]) -> Float[Tensor, ""]:
+        present = target.flatten(2).amax(2)
+        dice = self.dice(logits, target).flatten(1)
+        return (dice * present).mean() + self.focal_weight * self.focal(logits, target)  # type: ignore[no-any-return]
