@@ -225,7 +225,7 @@ class TrainingSettings(Frozen):
     warmup: float = Field(0.03, ge=0, lt=1, description="Share of the training spent warming up.")
     dice: Literal["lesion", "sample", "batch"] = Field(
         "lesion",
-        description="Dice per sample with a lesion (small ones count as much as large ones; focal loss teaches the others), "
+        description="Dice per sample with a lesion (small ones count as much as large ones; focal loss teaches the rest), "
         "per sample, or over the batch.",
     )
     focal_weight: float = Field(1.0, ge=0, description="Weight of the focal loss beside Dice.")
