@@ -225,8 +225,8 @@ class TrainingSettings(Frozen):
     warmup: float = Field(0.03, ge=0, lt=1, description="Share of the training spent warming up.")
     dice: Literal["lesion", "sample", "batch"] = Field(
         "lesion",
-        description="lesion: Dice per sample with a lesion (small ones count as much as large ones), the others teach by "
-        "focal loss alone; sample: per sample, empty ones too; batch: over the batch.",
+        description="lesion: per sample with a lesion (small ones count as much as large ones); the others teach by "
+        "focal loss alone. sample: per sample, empty ones too. batch: over the batch.",
     )
     focal_weight: float = Field(1.0, ge=0, description="Weight of the focal loss beside Dice.")
     focal_gamma: float = Field(2.0, ge=0, description="Focusing exponent of the focal loss.")
