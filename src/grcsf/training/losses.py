@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
-from monai.losses.dice import DiceFocalLoss, DiceLoss
+from monai.losses.dice import DiceLoss
 from monai.losses.focal_loss import FocalLoss
 from torch import Tensor, nn
 
@@ -41,41 +41,23 @@ class SegmentationLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.values = tuple(values)
-        self.loss: nn.Module
-        if dice == "lesion":
-            self.loss = _LesionDiceFocalLoss(focal_weight, focal_gamma)
-        else:
-            self.loss = DiceFocalLoss(
-                sigmoid=True,
-                batch=dice == "batch",
-                smooth_nr=1.0,
-                smooth_dr=1.0,
-                gamma=focal_gamma,
-                lambda_focal=focal_weight,
-            )
+        self.focal_weight, self.leave_out_empty = focal_weight, dice == "lesion"
+        self.dice = DiceLoss(sigmoid=True, batch=dice == "batch", smooth_nr=1.0, smooth_dr=1.0, reduction="none")
+        self.focal = FocalLoss(gamma=focal_gamma)
 
     def forward(self, heads: Sequence[Tensor], label: Int[Tensor, "b 1 *space"]) -> Float[Tensor, ""]:
         """Loss of logits ``(b, labels, *space)`` of one or more heads, finest first."""
         target = label_channels(label, self.values)
-        total = self.loss(heads[0].float(), target)
+        total = self._of_head(heads[0].float(), target)
         share = 1.0
         for level, head in enumerate(heads[1:], start=1):
             pool = nn.functional.adaptive_max_pool2d if head.dim() == 4 else nn.functional.adaptive_max_pool3d
-            total = total + 0.5**level * self.loss(head.float(), pool(target, head.shape[2:]))
+            total = total + 0.5**level * self._of_head(head.float(), pool(target, head.shape[2:]))
             share += 0.5**level
-        return total / share  # type: ignore[no-any-return]
+        return total / share
 
-
-class _LesionDiceFocalLoss(nn.Module):
-    """Dice of the samples and labels that are there, as a mean over all, plus weighted focal loss of all."""
-
-    def __init__(self, focal_weight: float, focal_gamma: float) -> None:
-        super().__init__()
-        self.dice = DiceLoss(sigmoid=True, smooth_nr=1.0, smooth_dr=1.0, reduction="none")
-        self.focal = FocalLoss(gamma=focal_gamma)
-        self.focal_weight = focal_weight
-
-    def forward(self, logits: Float[Tensor, "b k *space"], target: Float[Tensor, "b k *space"]) -> Float[Tensor, ""]:
-        present = target.flatten(2).amax(2)
-        dice = self.dice(logits, target).flatten(1)
-        return (dice * present).mean() + self.focal_weight * self.focal(logits, target)  # type: ignore[no-any-return]
+    def _of_head(self, logits: Float[Tensor, "b k *space"], target: Float[Tensor, "b k *space"]) -> Float[Tensor, ""]:
+        dice = self.dice(logits, target)
+        if self.leave_out_empty:  # they stay in the mean, at 0
+            dice = dice.flatten(1) * target.flatten(2).amax(2)
+        return dice.mean() + self.focal_weight * self.focal(logits, target)  # type: ignore[no-any-return]
