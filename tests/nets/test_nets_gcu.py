@@ -92,15 +92,19 @@ def test_lost_gives_nothing_where_nothing_was_lost():
 @given(seed=st.integers(0, 1000), scale=st.floats(0.01, 100.0))
 def test_cosine_is_in_range_symmetric_and_scale_free(seed, scale):
     draw = torch.Generator().manual_seed(seed)
-    a, b = torch.randn(1, 4, 3, 3, generator=draw), torch.randn(1, 4, 3, 3, generator=draw)
-    s = cosine_over_channels(a, b)
+    a, b = torch.randn(2, 1, 4, 3, 3, generator=draw)
+    p, q = torch.rand(2, 1, 4, generator=draw)
+    s = cosine_over_channels(a, p, b, q)
     assert s.shape == (1, 1, 3, 3)
     assert s.abs().max() <= 1 + 1e-6
-    assert torch.allclose(s, cosine_over_channels(b, a))
-    assert torch.allclose(s, cosine_over_channels(scale * a, b), atol=1e-4)
-    assert torch.allclose(cosine_over_channels(a, -a), -torch.ones(1), atol=1e-4)
+    assert torch.allclose(s, cosine_over_channels(b, q, a, p))
+    assert torch.allclose(s, cosine_over_channels(scale * a, p, b, q), atol=1e-4)
+    assert torch.allclose(s, cosine_over_channels(a, scale * p, b, q), atol=1e-4)
+    assert torch.allclose(cosine_over_channels(a, p, -a, p), -torch.ones(1), atol=1e-4)
+    direct = nn.functional.cosine_similarity(a * p[..., None, None], b * q[..., None, None], dim=1)
+    assert torch.allclose(s[:, 0], direct, atol=1e-4)
 
 
 def test_cosine_with_nothing_is_zero():
-    a = torch.randn(1, 4, 3, 3)
-    assert torch.equal(cosine_over_channels(a, torch.zeros_like(a)), torch.zeros(1, 1, 3, 3))
+    a, p = torch.randn(1, 4, 3, 3), torch.rand(1, 4)
+    assert torch.equal(cosine_over_channels(a, p, torch.zeros_like(a), p), torch.zeros(1, 1, 3, 3))

@@ -13,13 +13,31 @@ from grcsf.nets.blocks import conv
 __all__ = ["GlobalCompensationUnit", "SqueezeExcitation", "cosine_over_channels"]
 
 
-def cosine_over_channels(a: Float[Tensor, "b c *space"], b: Float[Tensor, "b c *space"]) -> Float[Tensor, "b 1 *space"]:
-    """Cosine similarity of two features at each position, in [-1, 1]; 0 where one of them vanishes."""
-    return nn.functional.cosine_similarity(a, b, dim=1, eps=1e-6).unsqueeze(1)
+_SMALLEST = 1e-12
+
+
+def cosine_over_channels(
+    a: Float[Tensor, "b c *space"],
+    weight_a: Float[Tensor, "b c"],
+    b: Float[Tensor, "b c *space"],
+    weight_b: Float[Tensor, "b c"],
+) -> Float[Tensor, "b 1 *space"]:
+    """Cosine similarity at each position of two features times a weight per channel, in [-1, 1].
+
+    0 where one of them vanishes. The weighed features are never made, which in training takes a third of the time.
+    """
+    p, q = a.flatten(2), b.flatten(2)
+    dot = _sum_over_channels(weight_a * weight_b, p * q)
+    norms = _sum_over_channels(weight_a.square(), p * p) * _sum_over_channels(weight_b.square(), q * q)
+    return (dot * norms.clamp_min(_SMALLEST).rsqrt()).reshape(a.shape[0], 1, *a.shape[2:])
+
+
+def _sum_over_channels(weights: Float[Tensor, "b c"], feature: Float[Tensor, "b c n"]) -> Float[Tensor, "b 1 n"]:
+    return torch.bmm(weights.unsqueeze(1), feature).float()
 
 
 class SqueezeExcitation(nn.Module):
-    """Weigh channels by a gate computed from their global means.
+    """Weights of channels, from their global means.
 
     Source: standard (Hu et al. 2018, arXiv 1709.01507).
     """
@@ -29,10 +47,9 @@ class SqueezeExcitation(nn.Module):
         hidden = max(4, channels // reduction)
         self.gate = nn.Sequential(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels), nn.Sigmoid())
 
-    def forward(self, x: Float[Tensor, "b c *space"]) -> Float[Tensor, "b c *space"]:
-        """Channel-weighted features."""
-        weights: Tensor = self.gate(x.flatten(2).mean(2))
-        return x * weights.reshape(*weights.shape, *([1] * (x.dim() - 2)))
+    def forward(self, x: Float[Tensor, "b c *space"]) -> Float[Tensor, "b c"]:
+        """Weight of each channel, in (0, 1)."""
+        return self.gate(x.flatten(2).mean(2))  # type: ignore[no-any-return]
 
 
 class GlobalCompensationUnit(nn.Module):
@@ -60,10 +77,15 @@ class GlobalCompensationUnit(nn.Module):
     ) -> Float[Tensor, "b c *space"]:
         """Compensated skip feature, same shape as ``fine``."""
         up = nn.functional.interpolate(self.project(coarser), size=fine.shape[2:], mode=self.mode, align_corners=False)
-        weighed: Tensor = self.excite_fine(fine)
-        weighed_up: Tensor = self.excite_coarse(up)
+        excite_fine: Tensor = self.excite_fine(fine)
+        excite_up: Tensor = self.excite_coarse(up)
+        gate = self.gate * _per_channel(excite_fine, fine)
         if self.form == "difference":
-            return fine + self.gate * (weighed - weighed_up)
-        similarity = cosine_over_channels(weighed, weighed_up)
+            return fine + gate * fine - self.gate * _per_channel(excite_up, up) * up
+        similarity = cosine_over_channels(fine, excite_fine, up, excite_up)
         share = 1.0 - similarity if self.form == "lost" else similarity
-        return fine + self.gate * share * weighed
+        return fine + gate * share * fine
+
+
+def _per_channel(weights: Float[Tensor, "b c"], like: Float[Tensor, "b c *space"]) -> Tensor:
+    return weights.reshape(*weights.shape, *([1] * (like.dim() - 2)))
