@@ -33,7 +33,7 @@ def save_tiny_model(folder: Path, names: Sequence[str] = ("FLAIR",), *, native_2
     """An untrained network with random units and an MAE, for volumes or for PNG; returns its folder."""
     import torch  # here, for most tests need no model
 
-    from grcsf.config import MaeSettings, NetworkSettings, Settings
+    from grcsf.config import InferenceSettings, MaeSettings, NetworkSettings, Settings
     from grcsf.mae.bundle import MaeBundle
     from grcsf.mae.model import build_mae
     from grcsf.preprocess.normalise import ChannelPlan
@@ -54,6 +54,7 @@ def save_tiny_model(folder: Path, names: Sequence[str] = ("FLAIR",), *, native_2
     settings = Settings(
         mae=MaeSettings(patch=4, dim=16, depth=1, heads=2, decoder_dim=16, decoder_depth=1),
         network=NetworkSettings(features=(4, 6), rcu_levels=(0,), rcu_patch=4, rcu_dim=8, rcu_heads=2),
+        inference=InferenceSettings(min_lesion_peak=0),  # an untrained network is sure of nothing
     )
     with torch.random.fork_rng():
         torch.manual_seed(1)

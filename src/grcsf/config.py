@@ -264,6 +264,9 @@ class InferenceSettings(Frozen):
     mirroring: bool = Field(True, description="Average over mirrored copies along the in-plane axes.")
     threshold: float = Field(0.5, gt=0, lt=1, description="Probability above which a voxel is lesion.")
     min_lesion_mm: float = Field(0.0, ge=0, description="Remove components below this size (mm2 or mm3); 0: keep all.")
+    min_lesion_peak: float = Field(
+        0.8, ge=0, lt=1, description="Remove components whose highest probability is not above this; 0: keep all."
+    )
     candidate_hu: float | None = Field(
         None, description="CT only: keep mask voxels at least this bright on the scanner's grid, HU; none: keep all."
     )

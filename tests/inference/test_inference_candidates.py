@@ -97,7 +97,7 @@ def plan_with(plan):
 def test_masks_hold_bright_voxels_of_the_scanners_grid_only(make_plan, make_model, volume, rule, tmp_path) -> None:
     model = make_model(plan_with(make_plan(2)))
     volume = replace(volume, path=tmp_path / "a_0000.nii.gz")
-    low = {"mirroring": False, "threshold": 1e-6}
+    low = {"mirroring": False, "threshold": 1e-6, "min_lesion_peak": 0}
     free = Predictor([model], InferenceSettings(**low)).predict([volume])
     kept = Predictor([model], InferenceSettings(**low, candidate_hu=130, candidate_rule=rule)).predict([volume])
     assert np.array_equal(free.probabilities, kept.probabilities)
@@ -111,7 +111,9 @@ def test_whole_spots_are_kept_on_the_scanners_grid(make_plan, make_model, volume
     volume = replace(volume, path=tmp_path / "a_0000.nii.gz")
     raw = Predictor([model], InferenceSettings(mirroring=False)).predict([volume]).probabilities
     middle = float(np.median(raw[0][volume.array >= 200]))
-    settings = InferenceSettings(mirroring=False, threshold=middle, candidate_hu=200, candidate_rule="components")
+    settings = InferenceSettings(
+        mirroring=False, threshold=middle, min_lesion_peak=0, candidate_hu=200, candidate_rule="components"
+    )
     mask = Predictor([model], settings).predict([volume]).mask > 0
     numbers, count = ndimage.label(volume.array >= 200)
     whole = [set(mask[numbers == number]) for number in range(1, count + 1)]

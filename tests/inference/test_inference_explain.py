@@ -46,9 +46,8 @@ def importance_of_bright_patches(net: GrcsfNet) -> None:
     unit = net.rcu["0"]
     for parameter in (*unit.tokens.parameters(), *unit.score.parameters()):
         parameter.zero_()
-    unit.token_norm.reset_parameters()
-    unit.tokens.weight[0] = 1 / unit.tokens.weight[0].numel()  # the token is (mean, 0, ..., 0), and its norm removes
-    unit.score[0].weight[0, 0] = 1.0  # the scale: sqrt(7) where the mean is positive, 0 where it is 0
+    unit.tokens.weight[0] = 1 / unit.tokens.weight[0].numel()  # the token is (mean, 0, ..., 0)
+    unit.score[0].weight[0, 0] = 100.0  # so that a small mean counts as a large one does
     unit.score[2].weight[0, 0], unit.score[2].bias[0] = 4.0, -5.0
 
 

@@ -15,7 +15,7 @@ from grcsf.errors import DatasetError, ModelError
 from grcsf.inference.predict import Predictor, mask_from_probabilities, predict_cases
 from grcsf.io.volume import read_geometry, read_volume
 
-QUICK = InferenceSettings(mirroring=False)
+QUICK = InferenceSettings(mirroring=False, min_lesion_peak=0)
 
 
 def test_the_likeliest_label_above_the_threshold():
@@ -33,6 +33,22 @@ def test_small_components_are_removed_by_their_size_in_millimetres():
     assert mask_from_probabilities(probabilities, [1], 0.5, 4.0, 2.0).sum() == 6  # 2 pixels of 2 mm2 are 4 mm2
     assert mask_from_probabilities(probabilities, [1], 0.5, 4.1, 2.0).sum() == 4
     assert mask_from_probabilities(probabilities, [1], 0.5, 9.0, 2.0).sum() == 0
+
+
+def test_a_component_stays_whole_if_it_is_sure_somewhere():
+    probabilities = np.array([[[0.6, 0.9, 0.55, 0.0, 0.6, 0.7, 0.4, 0.75]]], np.float32)
+    assert mask_from_probabilities(probabilities, [1], 0.5, peak=0.0).tolist() == [[1, 1, 1, 0, 1, 1, 0, 1]]
+    assert mask_from_probabilities(probabilities, [1], 0.5, peak=0.7).tolist() == [[1, 1, 1, 0, 0, 0, 0, 1]]
+    assert mask_from_probabilities(probabilities, [1], 0.5, peak=0.95).sum() == 0
+    assert mask_from_probabilities(probabilities, [1], 0.5, peak=0.3).sum() == 6  # below the threshold it says nothing
+    assert mask_from_probabilities(probabilities, [1], 0.5, 2.0, 1.0, 0.7).tolist() == [[1, 1, 1, 0, 0, 0, 0, 0]]
+    assert mask_from_probabilities(0 * probabilities, [1], 0.5, peak=0.7).sum() == 0
+
+
+def test_the_surest_label_of_a_component_keeps_the_others():
+    probabilities = np.zeros((2, 1, 6), np.float32)
+    probabilities[0, 0, 0], probabilities[1, 0, 1], probabilities[1, 0, 4] = 0.6, 0.9, 0.6
+    assert mask_from_probabilities(probabilities, [1, 2], 0.5, peak=0.8).tolist() == [[1, 2, 0, 0, 0, 0]]
 
 
 def test_labels_of_one_component_are_removed_together():

@@ -107,9 +107,8 @@ def textbook(
         for r in range(MAPS):
             one = residual[item, r * PER_MAP : (r + 1) * PER_MAP]
             embed = made.tokens.weight.flatten(1)
-            tokens = torch.stack([embed @ p + made.tokens.bias for p in patches_of(one, made.cell)])
-            tokens = made.token_norm(tokens)
-            keys, values = tokens + codes(grid), tokens
+            values = tokens = torch.stack([embed @ p + made.tokens.bias for p in patches_of(one, made.cell)])
+            keys = made.token_norm(tokens) + codes(grid)
             if extra is not None:
                 more = made.encoded(extra[item].flatten(1).T)
                 keys, values = torch.cat([keys, more + codes(grid)]), torch.cat([values, more])
@@ -197,6 +196,17 @@ def test_importance_is_a_share():
     assert importance.shape == (2, MAPS, 2, 3)
     assert 0 < importance.min() < importance.max() < 1
     assert (unit(2, importance=False).importance_maps(*inputs(2)[1:]) == 1).all()
+
+
+def test_the_strength_of_a_residual_is_not_normalised_away():
+    """Without biases a key says nothing of it, a value says all."""
+    made, (decoder, residual, deepest) = unit(2, pixel_path=False, importance=False), inputs(2)
+    made.fuse = nn.Identity()
+    with torch.no_grad():
+        for bias in (made.tokens.bias, made.attention.in_proj_bias, made.attention.out_proj.bias, made.spread.bias):
+            bias.zero_()
+    once, twice = (made(decoder, scale * residual, deepest) - decoder for scale in (1.0, 2.0))
+    assert torch.allclose(2 * once, twice, rtol=1e-3, atol=1e-3)
 
 
 def test_a_map_of_weight_zero_has_no_say_in_the_attention():

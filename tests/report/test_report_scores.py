@@ -16,7 +16,7 @@ from grcsf.evaluation.statistics import bootstrap_mean
 from grcsf.report.collect import collect_run
 from grcsf.report.measured import find_subjects, label_numbers, main_keys, shared_cases
 from grcsf.report.page import write_report
-from grcsf.report.words import interval_text
+from grcsf.report.words import interval_text, threshold_text
 from grcsf.verbs.evaluate import evaluate
 from grcsf.verbs.report import report
 from pages import Page
@@ -190,6 +190,22 @@ def test_the_threshold_is_that_of_the_predictions(make_sample: MakeSample) -> No
     prediction = sample.run / "fold_0" / "validation" / "prediction.json"
     prediction.write_text(json.dumps({"inference": {"threshold": 0.35}}))
     assert "probability above 0.35" in Page(write_report(sample.run, None, overwrite=True)).text
+
+
+@pytest.mark.parametrize(
+    ("inference", "text"),
+    [
+        ({}, "not recorded here"),
+        ({"threshold": 0.5, "min_lesion_peak": 0.0, "min_lesion_mm": 0.0}, "probability above 0.5"),
+        ({"threshold": 0.9, "min_lesion_peak": 0.8}, "probability above 0.9"),
+        (
+            {"threshold": 0.5, "min_lesion_peak": 0.8, "min_lesion_mm": 4.0},
+            "probability above 0.5; and above 0.8 somewhere in each component; components below 4 mm² or mm³ are left out",
+        ),
+    ],
+)
+def test_what_made_a_mask_of_probabilities_is_told(inference: dict[str, float], text: str) -> None:
+    assert threshold_text(inference) == text
 
 
 def test_a_comparison_without_its_methods_is_an_error(make_comparison: Callable[..., Any]) -> None:

@@ -81,6 +81,13 @@ def test_the_threshold_of_a_job_changes_that_job_alone(worker: Worker, tmp_path:
     assert sizes[0] == sizes[2] > sizes[1]
 
 
+def test_a_threshold_that_is_asked_for_is_all_that_decides(worker: Worker, tmp_path: Path) -> None:
+    job = task(tmp_path, (".nii", nifti_bytes(scan(), packed=False)), threshold=0.4)
+    strict = Worker.__new__(Worker)
+    strict.__dict__ = {**worker.__dict__, "settings": worker.settings.model_copy(update={"min_lesion_peak": 0.99})}
+    assert strict.run(job)["result"]["volume_ml"] > 0
+
+
 def test_nothing_of_the_texts_in_a_nifti_header_is_written_or_told(worker: Worker, tmp_path: Path) -> None:
     job = task(tmp_path, (".nii.gz", nifti_bytes(scan(), text=CANARY)), explain=True)
     done = worker.run(job)

@@ -66,8 +66,11 @@ def mask_from_probabilities(
     threshold: float,
     smallest_mm: float = 0.0,
     voxel_mm: float = 1.0,
+    peak: float = 0.0,
 ) -> LabelArray:
     """Label map: the likeliest label where its probability exceeds ``threshold``, else background.
+
+    With a ``peak`` above it this is thresholding with hysteresis: extent from the lower, existence from the higher.
 
     Args:
         probabilities: ``(labels, *space)``.
@@ -75,14 +78,19 @@ def mask_from_probabilities(
         threshold: between 0 and 1.
         smallest_mm: connected components below this area (mm2) or volume (mm3) are removed.
         voxel_mm: area or volume of a voxel.
+        peak: connected components whose highest probability is not above it are removed.
+
+    Source: standard (hysteresis: Canny 1986, doi 10.1109/TPAMI.1986.4767851), own (for lesions; docs/decisions/0019).
     """
     best = probabilities.argmax(axis=0)
     mask: LabelArray = np.asarray(values, np.uint8)[best]
-    mask[np.take_along_axis(probabilities, best[None], axis=0)[0] <= threshold] = 0
-    if smallest_mm > 0:
+    likeliest = np.take_along_axis(probabilities, best[None], axis=0)[0]
+    mask[likeliest <= threshold] = 0
+    if smallest_mm > 0 or peak > threshold:
         components, count = ndimage.label(mask > 0, structure=np.ones((3,) * mask.ndim))
         sizes = np.bincount(components.ravel(), minlength=count + 1) * voxel_mm
-        mask[sizes[components] < smallest_mm] = 0
+        peaks = np.asarray(ndimage.maximum(likeliest, components, np.arange(count + 1)))
+        mask[((sizes < smallest_mm) | (peaks <= peak))[components]] = 0
     return mask
 
 
@@ -175,6 +183,7 @@ class Predictor:
             self.settings.threshold,
             self.settings.min_lesion_mm,
             voxel,
+            self.settings.min_lesion_peak,
         )
         explanation = Explanation(_means(units), self.unit_facts()) if self.explain else None
         return Prediction(mask, probabilities, _means(maps), explanation)

@@ -32,10 +32,12 @@ class RegionCompensationUnit(nn.Module):
     """Patch cross-attention from decoder features to residual maps, added to the decoder feature.
 
     Both are cut into the same patch grid; queries come from decoder patches, keys and values from the patches of
-    each residual map, sine-cosine positions on both. The importance of a patch is the sigmoid of an MLP over
-    its residual token and the pooled deepest feature. With w_r a learnable weight per map:
+    each residual map, sine-cosine positions on both. Keys are normalised, values are not: how strong a residual is
+    tells as much as its form. The importance of a patch is the sigmoid of an MLP over its value and the pooled
+    deepest feature. With w_r a learnable weight per map:
     out = d + fuse(sum_r w_r importance_r attended_r, pixel-level residual features).
-    The last layer of ``fuse`` starts at zero, so a fresh unit is the identity.
+    ``fuse`` works position by position (3 x 3 would be two thirds of the unit's cost); its last layer starts at
+    zero, so a fresh unit is the identity.
     Source: paper (parts), own (their form; docs/decisions/0004).
 
     Args:
@@ -101,7 +103,7 @@ class RegionCompensationUnit(nn.Module):
             else None
         )
         self.fuse = nn.Sequential(
-            conv(dims, channels + pixel_channels, channels), nn.LeakyReLU(0.01), conv(dims, channels, channels, 1)
+            conv(dims, channels + pixel_channels, channels, 1), nn.LeakyReLU(0.01), conv(dims, channels, channels, 1)
         )
         for parameter in self.fuse[-1].parameters():
             nn.init.zeros_(parameter)
@@ -128,7 +130,7 @@ class RegionCompensationUnit(nn.Module):
             raise ValueError("this unit reads encoder tokens; got none")
         query: Tensor = self.query(pad_end(decoder, _missing(decoder, self.edge)))
         codes = _patch_codes(query.shape[2:], self.width, query)
-        queries = self.query_norm(query.flatten(2).transpose(1, 2)) + codes
+        queries = self.query_norm(_in_rows(query)) + codes
         total = torch.zeros_like(queries)
         extra = self._extra_keys(tokens) if self.encoded is not None and tokens is not None else None
         for weight, attended, importance in self._attend(queries, codes, residual, deepest, extra):
@@ -145,17 +147,14 @@ class RegionCompensationUnit(nn.Module):
         """Importance of each patch of each map, in [0, 1]; ones where scoring is off."""
         maps = []
         for feature in self._features(residual):
-            importance = self._importance(self._normed(feature), deepest)
+            importance = self._importance(_in_rows(feature), deepest)
             maps.append(importance.transpose(1, 2).reshape(feature.shape[0], 1, *feature.shape[2:]))
         return torch.cat(maps, dim=1)
 
     def _features(self, residual: Tensor) -> list[Tensor]:
-        """Patch features of each map, before the norm."""
+        """Patch features of each map."""
         whole = pad_end(residual, _missing(residual, self.cell))
         return [self.tokens(one) for one in torch.split(whole, self.map_channels, dim=1)]
-
-    def _normed(self, feature: Tensor) -> Tensor:
-        return self.token_norm(feature.flatten(2).transpose(1, 2))  # type: ignore[no-any-return]
 
     def _extra_keys(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of encoder tokens, with positions in units of the unit's own patches."""
@@ -169,19 +168,19 @@ class RegionCompensationUnit(nn.Module):
     ) -> list[tuple[Tensor, Tensor, Tensor]]:
         result = []
         for weight, feature in zip(self.weights, self._features(residual), strict=True):
-            tokens = self._normed(feature)
-            keys, values = tokens + codes, tokens
+            patches = _in_rows(feature)
+            keys, values = self.token_norm(patches) + codes, patches
             if extra is not None:
                 keys, values = torch.cat([keys, extra[0]], dim=1), torch.cat([values, extra[1]], dim=1)
             attended, _ = self.attention(queries, keys, values, need_weights=False)
-            result.append((weight, attended, self._importance(tokens, deepest)))
+            result.append((weight, attended, self._importance(patches, deepest)))
         return result
 
-    def _importance(self, tokens: Tensor, deepest: Tensor) -> Tensor:
+    def _importance(self, patches: Tensor, deepest: Tensor) -> Tensor:
         if self.score is None:
-            return torch.ones_like(tokens[..., :1])
-        context = deepest.flatten(2).mean(2).unsqueeze(1).expand(-1, tokens.shape[1], -1)
-        return self.score(torch.cat([tokens, context], dim=-1)).sigmoid()  # type: ignore[no-any-return]
+            return torch.ones_like(patches[..., :1])
+        context = deepest.flatten(2).mean(2).unsqueeze(1).expand(-1, patches.shape[1], -1)
+        return self.score(torch.cat([patches, context], dim=-1)).sigmoid()  # type: ignore[no-any-return]
 
     def _at_level(self, residual: Tensor) -> Tensor:
         pool = nn.functional.avg_pool2d if self.dims == 2 else nn.functional.avg_pool3d
@@ -195,6 +194,11 @@ class RegionCompensationUnit(nn.Module):
                 f"expected residual maps of {channels} channels on grid {size}, got shape {tuple(residual.shape)}; "
                 f"the decoder grid is {tuple(decoder.shape[2:])} at stride {self.level_stride}"
             )
+
+
+def _in_rows(feature: Float[Tensor, "b w *grid"]) -> Float[Tensor, "b n w"]:
+    """One row for each patch."""
+    return feature.flatten(2).transpose(1, 2)
 
 
 def _missing(x: Tensor, multiple: Sequence[int]) -> list[int]:

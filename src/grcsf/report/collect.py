@@ -66,7 +66,7 @@ class RunContents:
         folds: what each fold left, or in a comparison each method.
         comparison: content of ``comparison.json``; empty: one method.
         subjects: case -> subject, from a file of the folder; empty: it has none.
-        threshold: probability above which a voxel became lesion; none: not recorded.
+        inference: settings that the predictions were made with; empty: not recorded.
     """
 
     name: str
@@ -79,7 +79,7 @@ class RunContents:
     notes: tuple[str, ...]
     comparison: dict[str, Any] = field(default_factory=dict)
     subjects: dict[str, str] = field(default_factory=dict)
-    threshold: float | None = None
+    inference: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_comparison(self) -> bool:
@@ -137,7 +137,7 @@ def collect_run(run: Path) -> RunContents:
         notes=tuple(without_folders(note) for note in reader.notes),
         comparison=comparison,
         subjects=reader.subjects(folders or [run]),
-        threshold=reader.threshold(folders or [run], settings),
+        inference=reader.inference(folders or [run], settings),
     )
 
 
@@ -213,14 +213,14 @@ class _Reader:
             found |= {case: who for case, who in tree.items() if isinstance(who, str)}
         return found
 
-    def threshold(self, folders: Sequence[Path], settings: dict[str, Any]) -> float | None:
+    def inference(self, folders: Sequence[Path], settings: dict[str, Any]) -> dict[str, Any]:
         """Of the predictions as they were made, else of the settings of the run."""
         trees = [self.tree(folder / "validation" / "prediction.json") for folder in folders]
         for tree in (*trees, settings):
             part = tree.get("inference")
             if isinstance(part, dict) and isinstance(part.get("threshold"), int | float):
-                return float(part["threshold"])
-        return None
+                return part
+        return {}
 
     def record(self, folder: Path) -> Record | None:
         entries = self.tree(folder / "run.json")

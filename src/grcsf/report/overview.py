@@ -18,6 +18,7 @@ from grcsf.report.words import (
     preset_text,
     score_text,
     size_text,
+    threshold_text,
 )
 
 __all__ = ["Headline", "MeasureCell", "MeasureTable", "headlines", "main_table", "rules", "sizes_table", "strata_table"]
@@ -147,7 +148,7 @@ def rules(run: RunContents, subjects: Subjects) -> list[tuple[str, str]]:
             "every overlap score of the case is 0",
         ),
         ("Lesions", preset_text(presets[0] if presets else {}, run.spatial_dims)),
-        ("Threshold", "not recorded here" if run.threshold is None else f"probability above {run.threshold:g}"),
+        ("Threshold", threshold_text(run.inference)),
     ]
     if run.comparison.get("when_missed"):
         found.append(("Distances, one mask empty", f"when_missed = {run.comparison['when_missed']}"))

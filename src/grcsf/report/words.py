@@ -19,6 +19,7 @@ __all__ = [
     "preset_text",
     "score_text",
     "size_text",
+    "threshold_text",
     "unit_text",
     "without_folders",
 ]
@@ -132,6 +133,19 @@ def policy_text(names: set[str | None]) -> str:
         return "treated differently in different folds (" + ", ".join(sorted(str(name) for name in names)) + ")"
     name = next(iter(names), None)
     return _POLICIES.get(name, name) if name else "treated in a way that summary.json does not record"
+
+
+def threshold_text(inference: Mapping[str, Any]) -> str:
+    """From which probability a voxel became lesion, and which components went, from the settings of a prediction."""
+    limit, peak, size = (inference.get(key) for key in ("threshold", "min_lesion_peak", "min_lesion_mm"))
+    if not isinstance(limit, int | float):
+        return "not recorded here"
+    parts = [f"probability above {limit:g}"]
+    if isinstance(peak, int | float) and peak > limit:
+        parts.append(f"and above {peak:g} somewhere in each component")
+    if isinstance(size, int | float) and size > 0:
+        parts.append(f"components below {size:g} mm² or mm³ are left out")
+    return "; ".join(parts)
 
 
 def preset_text(preset: Mapping[str, Any], spatial_dims: int) -> str:

@@ -40,7 +40,7 @@ class JobOptions(_Plain):
         description="PNG only: distance of rows and of columns, mm, such as 1,1; from 0.0001 to 999.",
     )
     threshold: float | None = Field(
-        None, gt=0, lt=1, description="Probability above which a voxel is lesion; none: the model's."
+        None, gt=0, lt=1, description="Every voxel above this probability is lesion; none: the model's own rule."
     )
     explain: bool = Field(False, description="Give the residual maps and the maps of the units too.")
 

@@ -135,7 +135,8 @@ class Worker:
         read = [read_scan(path, task.spacing_mm, task.max_voxels, task.max_bytes) for path in task.images]
         volumes, notes = [volume for volume, _ in read], [note for _, some in read for note in some]
         threshold = task.threshold or self.settings.threshold
-        settings = self.settings.model_copy(update={"threshold": threshold})
+        asked = {"threshold": task.threshold, "min_lesion_peak": 0.0} if task.threshold else {}
+        settings = self.settings.model_copy(update=asked)
         predictor = Predictor(self.predictor.models, settings, self.predictor.device, explain=task.explain)
         found = predictor.predict(volumes)
         files = self._write(found, volumes[0], task)

@@ -58,6 +58,7 @@ _CT = (
     "training.carve_mix=0",
     "training.steps_per_epoch=50",
     "inference.mirroring=false",
+    "inference.min_lesion_peak=0",
 )
 """Few voxels are lesion, so Dice is taken over the batch, beside plain cross-entropy (focal without focus), and coarser
 heads, which see a larger share of lesion, keep the training from standing still (docs/decisions/0016)."""
