@@ -140,5 +140,7 @@ def test_a_younger_setting_whose_default_does_something_was_off_then() -> None:
     del before["settings"]["training"]["carve_mix"]
     now = {"fold": 0, "settings": Settings().model_dump(mode="json")}
     assert claim_changes(before, now) == ["settings.training.carve_mix: 0.0 there, 0.5 now"]
-    now["settings"]["training"]["carve_mix"] = 0.0
+    del before["settings"]["inference"]["min_lesion_peak"]
+    assert "settings.inference.min_lesion_peak: 0.0 there, 0.8 now" in claim_changes(before, now)
+    now["settings"]["inference"]["min_lesion_peak"] = now["settings"]["training"]["carve_mix"] = 0.0
     assert claim_changes(before, now) == []

@@ -41,7 +41,7 @@ def test_a_component_stays_whole_if_it_is_sure_somewhere():
     assert mask_from_probabilities(probabilities, [1], 0.5, peak=0.7).tolist() == [[1, 1, 1, 0, 0, 0, 0, 1]]
     assert mask_from_probabilities(probabilities, [1], 0.5, peak=0.95).sum() == 0
     assert mask_from_probabilities(probabilities, [1], 0.5, peak=0.3).sum() == 6  # below the threshold it says nothing
-    assert mask_from_probabilities(probabilities, [1], 0.5, 2.0, 1.0, 0.7).tolist() == [[1, 1, 1, 0, 0, 0, 0, 0]]
+    assert mask_from_probabilities(probabilities, [1], 0.5, 2.0, 1.0, peak=0.7).tolist() == [[1, 1, 1, 0, 0, 0, 0, 0]]
     assert mask_from_probabilities(0 * probabilities, [1], 0.5, peak=0.7).sum() == 0
 
 

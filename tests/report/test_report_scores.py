@@ -200,7 +200,8 @@ def test_the_threshold_is_that_of_the_predictions(make_sample: MakeSample) -> No
         ({"threshold": 0.9, "min_lesion_peak": 0.8}, "probability above 0.9"),
         (
             {"threshold": 0.5, "min_lesion_peak": 0.8, "min_lesion_mm": 4.0},
-            "probability above 0.5; and above 0.8 somewhere in each component; components below 4 mm² or mm³ are left out",
+            "probability above 0.5; and above 0.8 somewhere in each component; "
+            "components below 4 mm² or mm³ are left out",
         ),
     ],
 )

@@ -147,7 +147,7 @@ def _values(spec: Benchmark, cell: Cell, base: Mapping[str, Any]) -> dict[str, A
     return {**base, **more, **_amounts(spec.budget, cell.times)}
 
 
-_AS_BEFORE = load_settings(None, ["training.carve_mix=0", "training.dice=sample"])
+_AS_BEFORE = load_settings(None, ["training.carve_mix=0", "training.dice=sample", "inference.min_lesion_peak=0"])
 """The defaults, but for settings whose default is not what was done before they came."""
 
 

@@ -66,6 +66,7 @@ def mask_from_probabilities(
     threshold: float,
     smallest_mm: float = 0.0,
     voxel_mm: float = 1.0,
+    *,
     peak: float = 0.0,
 ) -> LabelArray:
     """Label map: the likeliest label where its probability exceeds ``threshold``, else background.
