@@ -45,6 +45,7 @@ from grcsf.cli_options import (
 from grcsf.cli_report import report
 from grcsf.cli_serve import serve
 from grcsf.cli_view import view
+from grcsf.io.memory import keep_freed_memory
 
 __all__ = ["app", "main"]
 
@@ -359,6 +360,7 @@ def main() -> None:
     """Entry point: exit code 0 done, 1 failed, 2 wrong arguments."""
     os.environ.setdefault("NUMEXPR_MAX_THREADS", str(os.cpu_count() or 1))
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin are 6 times slower on shared cores
+    keep_freed_memory()
     sys.exit(guarded(app))
 
 

@@ -21,6 +21,7 @@ from grcsf.datasets.sources.registry import read_dataset
 from grcsf.datasets.splits import get_fold
 from grcsf.errors import DatasetError, GrcsfError, OutputError
 from grcsf.io.files import read_json, write_json
+from grcsf.io.memory import keep_freed_memory
 
 __all__ = ["STEPS", "main"]
 
@@ -218,6 +219,7 @@ def _end_with_parent() -> None:
 def main(arguments: list[str]) -> int:
     """Do one step; the exit code."""
     _end_with_parent()
+    keep_freed_memory()
     step, folder = arguments
     try:
         job = read_json(Path(folder) / "job.json", OutputError)["job"]

@@ -184,7 +184,7 @@ class Predictor:
             self.settings.threshold,
             self.settings.min_lesion_mm,
             voxel,
-            self.settings.min_lesion_peak,
+            peak=self.settings.min_lesion_peak,
         )
         explanation = Explanation(_means(units), self.unit_facts()) if self.explain else None
         return Prediction(mask, probabilities, _means(maps), explanation)
