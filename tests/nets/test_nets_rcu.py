@@ -225,3 +225,16 @@ def test_maps_that_do_not_fit_are_refused():
     for wrong in (residual[:, :-1], residual[..., :-1], decoder):
         with pytest.raises(ValueError, match=r"expected residual maps of 4 channels on grid \(8, 12\)"):
             made(decoder, wrong, deepest)
+
+
+def test_attention_is_in_single_precision_where_the_rest_is_mixed() -> None:
+    made, seen = unit(2), list[torch.dtype]()
+
+    def look(_: nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+        seen.extend([*(one.dtype for one in given), given[0].bmm(given[0].transpose(1, 2)).dtype])
+
+    made.attention.register_forward_pre_hook(look)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = made(*inputs(2))
+    assert set(seen) == {torch.float32}  # what goes in, and what a product in there gives
+    torch.testing.assert_close(mixed.float(), made(*inputs(2)), rtol=0.05, atol=0.05)

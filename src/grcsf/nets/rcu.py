@@ -172,7 +172,8 @@ class RegionCompensationUnit(nn.Module):
             keys, values = self.token_norm(patches) + codes, patches
             if extra is not None:
                 keys, values = torch.cat([keys, extra[0]], dim=1), torch.cat([values, extra[1]], dim=1)
-            attended, _ = self.attention(queries, keys, values, need_weights=False)
+            with torch.autocast(queries.device.type, enabled=False):  # bfloat16 takes twice as long for so few tokens
+                attended, _ = self.attention(queries.float(), keys.float(), values.float(), need_weights=False)
             result.append((weight, attended, self._importance(patches, deepest)))
         return result
 
