@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from monai.data.meta_obj import get_track_meta, set_track_meta
 
 from grcsf.training.augment import Augmentation
 
@@ -105,3 +106,23 @@ def test_intensity_touches_the_image_alone():
         assert np.array_equal(result["residual"].numpy(), given["residual"])
         changed += not np.array_equal(result["image"].numpy(), given["image"])
     assert changed > 3
+
+
+@pytest.mark.parametrize("tracked", [False, True])
+def test_tracking_of_transforms_is_left_as_it_was(tracked):
+    before = get_track_meta()
+    set_track_meta(tracked)
+    try:
+        augment = Augmentation("full", (12, 12), (0,), with_residual=True)
+        result = augment(sample(2), np.random.default_rng(0))
+        assert get_track_meta() == tracked
+        assert type(result["image"]) is torch.Tensor
+    finally:
+        set_track_meta(before)
+
+
+def test_samples_of_one_generator_differ():
+    augment = Augmentation("full", (12, 12), (0,), with_residual=True)
+    rng = np.random.default_rng(0)
+    first, second = (augment(sample(2), rng)["image"] for _ in range(2))
+    assert not torch.equal(first, second)
