@@ -179,6 +179,15 @@ def test_tables_hold_the_numbers(stored: Path) -> None:
     assert len(long) == 5 * 4 + 2 * 2  # five runs of fold 0, two of fold 1
 
 
+def test_an_entry_that_lacks_a_fold_tells_its_own_number_of_subjects(stored: Path) -> None:
+    write_tables(SPEC, stored)
+    lines = (stored / "tables" / "tables.md").read_text("utf-8").splitlines()
+    assert next(line for line in lines if line.startswith("| entry")).startswith("| entry | runs | Dice (n=3)")
+    base, other = (next(line for line in lines if line.startswith(f"| {name} |")) for name in ("base", "other"))
+    assert "n=" not in base
+    assert "] n=2 |" in other
+
+
 def test_tables_made_again_are_the_same_bytes(write_spec: Callable[..., Path], tmp_path: Path) -> None:
     path, out = write_spec(fake_entry("exact"), fake_entry("moved", shift=1), folds=[0, 1]), tmp_path / "out"
     first = benchmark(path, out)

@@ -107,12 +107,12 @@ def _interval_table(title: str, note: str, group: Group, columns: Mapping[str, s
     known = {key: name for key, name in columns.items() if any(key in entry.scores for entry in group.entries)}
     if not known:
         return None
+    most = {key: max(e.scores[key].n for e in group.entries if key in e.scores) for key in known}
     rows = [
-        (entry.name, f"{entry.runs}/{entry.planned}", *(_interval(entry.scores.get(key)) for key in known))
+        (entry.name, f"{entry.runs}/{entry.planned}", *(_counted(entry.scores.get(key), most[key]) for key in known))
         for entry in group.entries
     ]
-    counts = (max(e.scores[key].n for e in group.entries if key in e.scores) for key in known)
-    header = ("entry", "runs", *(f"{name} (n={n})" for name, n in zip(known.values(), counts, strict=True)))
+    header = ("entry", "runs", *(f"{name} (n={most[key]})" for key, name in known.items()))
     return Table(title, note, header, tuple(rows))
 
 
@@ -265,6 +265,12 @@ def _interval(value: Any, *, sign: bool = False) -> str:
     if math.isnan(value.low):  # a single subject has no interval
         return f"{value.mean:{form}}"
     return f"{value.mean:{form}} [{value.low:{form}}, {value.high:{form}}]"
+
+
+def _counted(value: Any, most: int) -> str:
+    """An interval, with its n where that is not the one of the header: a fold of this entry is not there yet."""
+    text = _interval(value)
+    return text if text == "-" or value.n == most else f"{text} n={value.n}"
 
 
 def _p(value: float) -> str:
