@@ -268,7 +268,7 @@ def _interval(value: Any, *, sign: bool = False) -> str:
 
 
 def _counted(value: Any, most: int) -> str:
-    """An interval, with its n where that is not the one of the header: a fold of this entry is not there yet."""
+    """An interval, with its n where that is not the one of the header, as where a fold of the entry is not there."""
     text = _interval(value)
     return text if text == "-" or value.n == most else f"{text} n={value.n}"
 
