@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from chain import contents
+from grcsf.benchmark.costs import costs_of
 from grcsf.benchmark.run import benchmark
-from grcsf.benchmark.scores import read_runs
+from grcsf.benchmark.scores import RunScores, read_runs
 from grcsf.benchmark.spec import Benchmark, Cell
 from grcsf.benchmark.tables import Group, make_groups
 from grcsf.benchmark.write import write_tables
@@ -158,6 +160,17 @@ def test_costs_charge_pretraining_and_mark_what_was_resumed(group: Group) -> Non
     assert costs.training_cpu_seconds == pytest.approx(20 + 90)
     assert (costs.training_memory_mb, costs.prediction_memory_mb) == (900, 300)
     assert (costs.steps, costs.cases, costs.interrupted) == (41, 6, 1)
+
+
+def test_the_command_of_a_transfer_costs_prediction_and_no_training() -> None:
+    command = {"wall_seconds": 224.0, "cpu_seconds": 201.0, "peak_memory_mb": 789.0, "attempts": 1}
+    said = {"seconds": 3466.0, "peak_memory_mb": 4922.0, "prediction_seconds": 217.0}
+    cell = Cell("outside", "strokes", 1, 0, 1.0, 1.0)
+    trained = costs_of([RunScores(cell, (), (), {}, 2, "skip", {"command": command}, said)])
+    assert (trained.training_cpu_seconds, trained.prediction_cpu_seconds) == (201, None)
+    moved = costs_of([RunScores(replace(cell, onto="coronal"), (), (), {}, 2, "skip", {"command": command}, said)])
+    assert (moved.training_wall_seconds, moved.training_cpu_seconds, moved.training_memory_mb) == (3466, None, 4922)
+    assert (moved.prediction_wall_seconds, moved.prediction_cpu_seconds, moved.prediction_memory_mb) == (217, 201, 789)
 
 
 def test_tables_hold_the_numbers(stored: Path) -> None:
