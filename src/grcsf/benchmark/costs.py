@@ -51,8 +51,7 @@ class Costs:
 def costs_of(runs: Sequence[RunScores]) -> Costs:
     """Costs of the runs of one entry.
 
-    Of an outside entry, time and memory are those of its command unless its ``run.json`` tells its training apart. The
-    command of a transfer predicts alone: of the training it knows what that run said of itself.
+    Of an outside entry, time and memory are those of its command unless its ``run.json`` tells its training apart.
     """
     said = [run.budget for run in runs]
     training = [_training(run) for run in runs]
@@ -77,8 +76,6 @@ def costs_of(runs: Sequence[RunScores]) -> Costs:
 def _training(run: RunScores) -> Mapping[str, Any]:
     if "command" in run.steps:
         own = {"wall_seconds": run.budget.get("seconds"), "peak_memory_mb": run.budget.get("peak_memory_mb")}
-        if run.cell.onto:
-            return own
         return {**run.steps["command"], **{key: value for key, value in own.items() if value is not None}}
     steps = [run.steps[name] for name in TRAINING if name in run.steps]
     return {
@@ -89,10 +86,7 @@ def _training(run: RunScores) -> Mapping[str, Any]:
 
 
 def _prediction(run: RunScores) -> Mapping[str, Any]:
-    if "command" in run.steps:
-        own = {"wall_seconds": run.budget.get("prediction_seconds")}
-        return {**run.steps["command"], **own} if run.cell.onto else own
-    return run.steps.get("predict", {})
+    return run.steps.get("predict", {"wall_seconds": run.budget.get("prediction_seconds")})
 
 
 def _known(values: Iterable[Any]) -> list[float]:

@@ -29,7 +29,7 @@ PHANTOM_FOLDER = "Dataset900_BrainPhantoms"
 RUN_STEPS = ("train", "predict", "score")
 OUTSIDE_STEPS = ("command", "score")
 TRANSFER_STEPS = ("predict", "score")
-OUTSIDE_TRANSFER_STEPS = ("cases", "command", "score")
+OUTSIDE_TRANSFER_STEPS = ("cases", "predict", "score")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Unit:
         job: everything the steps need, JSON-able; where things lie may change between two calls.
         claim: what decides the result; a folder with another claim is refused.
         needs: the unit before it.
-        command: of the step ``command`` of an outside entry, after the placeholders were filled.
+        command: of an outside entry, for its step ``command`` or, in a transfer, ``predict``; placeholders are filled.
     """
 
     id: str
@@ -60,7 +60,7 @@ class Unit:
 
     def command_of(self, step: str) -> tuple[str, ...]:
         """Program and arguments of a step."""
-        if step == "command":
+        if self.command and step in ("command", "predict"):
             return self.command
         return (sys.executable, "-m", "grcsf.benchmark.worker", step, str(self.folder))
 
