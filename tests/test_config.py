@@ -98,7 +98,8 @@ def test_an_unknown_key_lists_the_known_ones_of_its_place(tmp_path: Path) -> Non
         load_settings(None, ["inference.treshold=0.4"])
     assert str(caught.value) == (
         "--set inference.treshold=0.4: unknown setting 'inference.treshold'; known here: "
-        "overlap, batch_size, mirroring, threshold, min_lesion_mm, min_lesion_peak, candidate_hu, candidate_rule"
+        "overlap, batch_size, mirroring, threshold, min_lesion_mm, min_lesion_peak, unknown_anatomy, candidate_hu, "
+        "candidate_rule"
     )
     path = tmp_path / "mine.yaml"
     path.write_text("trainings: {steps: 3}\n")

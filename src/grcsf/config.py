@@ -240,6 +240,9 @@ class TrainingSettings(Frozen):
     carve_mix: float = Field(
         0.5, ge=0, le=1, description="Share of the samples that get a lesion of another case put in (CarveMix); 0: off."
     )
+    map_dropout: float = Field(
+        0.3, ge=0, le=1, description="Share of the samples with residual maps of zero: the image alone must do."
+    )
     ema_decay: float = Field(0.99, ge=0, lt=1, description="Decay of the averaged weights that are shipped; 0: off.")
     gradient_clip: float = Field(1.0, gt=0, description="Gradient norm limit.")
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
@@ -266,6 +269,11 @@ class InferenceSettings(Frozen):
     min_lesion_mm: float = Field(0.0, ge=0, description="Remove components below this size (mm2 or mm3); 0: keep all.")
     min_lesion_peak: float = Field(
         0.8, ge=0, lt=1, description="Remove components whose highest probability is not above this; 0: keep all."
+    )
+    unknown_anatomy: Literal["without-maps", "as-is"] = Field(
+        "without-maps",
+        description="An image with a larger residual than is usual in training: predicted with maps of zero, where the "
+        "network was trained for that (training.map_dropout), or as any other.",
     )
     candidate_hu: float | None = Field(
         None, description="CT only: keep mask voxels at least this bright on the scanner's grid, HU; none: keep all."

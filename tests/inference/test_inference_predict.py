@@ -177,6 +177,38 @@ def test_volumes_keep_their_ending(tiny_volumes, make_plan, make_model, tmp_path
     assert np.array_equal(like.affine_ras, mask.affine_ras)
 
 
+def knows_up_to(model, usual, map_dropout):
+    training = model.settings.training.model_copy(update={"map_dropout": map_dropout})
+    settings = model.settings.model_copy(update={"training": training})
+    return dataclasses.replace(model, settings=settings, usual_residual=usual)
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_anatomy_that_the_autoencoder_does_not_know_is_predicted_without_its_maps(
+    make_plan, make_model, volumes, spatial_dims, caplog, monkeypatch
+):
+    model = make_model(make_plan(spatial_dims, channels=2), with_mae=True)
+    with_maps = Predictor([model], QUICK).predict(volumes)
+    as_is = QUICK.model_copy(update={"unknown_anatomy": "as-is"})
+    for known, settings in ((knows_up_to(model, 1e6, 0.3), QUICK), (knows_up_to(model, 1e-6, 0.3), as_is)):
+        same = Predictor([known], settings).predict(volumes)
+        assert np.array_equal(same.probabilities, with_maps.probabilities)
+    assert not caplog.messages
+    strange = Predictor([knows_up_to(model, 1e-6, 0.3)], QUICK).predict(volumes)
+    assert [message.split(":")[0] for message in caplog.messages] == ["case-00_0000"]
+    assert "does not know this anatomy" in caplog.text
+    assert "predicted without its maps" in caplog.text
+    for name, value in with_maps.residuals.items():  # they show why
+        assert np.array_equal(strange.residuals[name], value)
+    untaught = Predictor([knows_up_to(model, 1e-6, 0.0)], QUICK).predict(volumes)
+    assert np.array_equal(untaught.probabilities, with_maps.probabilities)
+    assert "look at the mask" in caplog.messages[-1]
+    monkeypatch.setattr("grcsf.inference.predict.case_residual", lambda _, image, *__: np.zeros((4, *image.shape[1:])))
+    without = Predictor([model], QUICK).predict(volumes)
+    assert np.array_equal(strange.probabilities, without.probabilities)
+    assert not np.array_equal(strange.probabilities, with_maps.probabilities)
+
+
 def shuffled(model):
     residual = model.settings.residual.model_copy(update={"source": "shuffled"})
     return dataclasses.replace(model, settings=model.settings.model_copy(update={"residual": residual}))

@@ -50,6 +50,25 @@ def test_the_way_of_drawing_is_the_one_that_is_set(make_store):
         assert LabelledPatches(store, store.names, None, TrainingSettings(lesion_sampling=way), 0).index.sampling == way
 
 
+def test_map_dropout_empties_the_maps_of_a_share_and_nothing_else(make_store):
+    store = make_store()
+    maps = maps_like(store)
+    kept, dropped = (
+        LabelledPatches(store, store.names, lambda name: maps(name) + 1, settings, seed=0)
+        for settings in (TrainingSettings(map_dropout=share, batch_size=8, augmentation="off") for share in (0.0, 0.3))
+    )
+    empty = []
+    for step in range(25):
+        before, after = kept(step, 0), dropped(step, 0)
+        assert all(torch.equal(before[key], after[key]) for key in ("image", "label"))
+        assert all(maps_of_one.any() for maps_of_one in before["residual"])
+        for was, now in zip(before["residual"], after["residual"], strict=True):
+            empty.append(not now.any())
+            assert empty[-1] or torch.equal(was, now)
+    assert 34 <= sum(empty) <= 86  # of 200; four standard deviations either way
+    assert "residual" not in LabelledPatches(store, store.names, None, dropped.settings, seed=0)(0, 0)
+
+
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 @pytest.mark.parametrize("centre", [(1, 4, 5), (0, 0, 0), (2, 13, 11)])
 def test_a_patch_holds_its_centre(make_store, spatial_dims, centre):

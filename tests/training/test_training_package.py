@@ -22,7 +22,8 @@ def make_model(make_store, settings, make_bundle):
         bundle = make_bundle(settings) if with_mae else None
         plan = make_store().plan
         network = build_network(plan, settings, bundle).eval()
-        return LesionModel(network, plan, settings, bundle, {"fold": 0, "training_cases": 2})
+        facts = {"fold": 0, "training_cases": 2}
+        return LesionModel(network, plan, settings, bundle, facts, 0.4 if with_mae else None)
 
     return make
 
@@ -35,6 +36,7 @@ def test_what_is_saved_comes_back(make_model, tmp_path, with_mae):
     assert loaded.plan == model.plan
     assert loaded.settings == model.settings
     assert loaded.provenance == model.provenance
+    assert loaded.usual_residual == model.usual_residual
     assert (loaded.mae is not None) == with_mae == loaded.network.uses_residual
     assert not loaded.network.training
     image = torch.randn(1, 1, 9, 7)
@@ -46,6 +48,14 @@ def test_what_is_saved_comes_back(make_model, tmp_path, with_mae):
         assert loaded.mae.weights_hash == model.mae.weights_hash
         state = loaded.mae.networks.state_dict()
         assert all(torch.equal(value, state[name]) for name, value in model.mae.networks.state_dict().items())
+
+
+def test_a_model_from_before_the_usual_residual_has_none(make_model, tmp_path):
+    save_model(tmp_path, make_model(True))
+    description = json.loads((tmp_path / "model.json").read_text("utf-8"))
+    del description["usual_residual"]
+    (tmp_path / "model.json").write_text(json.dumps(description), encoding="utf-8")
+    assert load_model(tmp_path).usual_residual is None
 
 
 def test_an_encoder_that_the_network_reads_is_saved_with_it(make_store, settings, make_bundle, tmp_path):

@@ -147,7 +147,16 @@ def _values(spec: Benchmark, cell: Cell, base: Mapping[str, Any]) -> dict[str, A
     return {**base, **more, **_amounts(spec.budget, cell.times)}
 
 
-_AS_BEFORE = load_settings(None, ["training.carve_mix=0", "training.dice=sample", "inference.min_lesion_peak=0"])
+_AS_BEFORE = load_settings(
+    None,
+    [
+        "training.carve_mix=0",
+        "training.dice=sample",
+        "training.map_dropout=0",
+        "inference.min_lesion_peak=0",
+        "inference.unknown_anatomy=as-is",
+    ],
+)
 """The defaults, but for settings whose default is not what was done before they came."""
 
 
@@ -248,6 +257,7 @@ def _deciding(settings: Settings) -> dict[str, Any]:
     left_out: dict[str, Any] = {"workers": True, "training": {"minutes"}, "network": unused, "mae": {"minutes"}}
     if not network.uses_residual:
         left_out |= {"mae": True, "residual": True}
+        left_out |= {"training": {"minutes", "map_dropout"}, "inference": {"unknown_anatomy"}}
     return settings.model_dump(mode="json", exclude=left_out)
 
 

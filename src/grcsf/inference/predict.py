@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from grcsf.arrays import FloatArray, LabelArray
+from grcsf.arrays import BoolArray, FloatArray, LabelArray
 from grcsf.config import InferenceSettings
 from grcsf.datasets.dataset import Case
 from grcsf.errors import GrcsfError, ModelError, SettingsError
@@ -22,11 +22,12 @@ from grcsf.inference.windows import case_probabilities
 from grcsf.io.files import write_json
 from grcsf.io.map_names import EXPLAIN_FILE, files_beside
 from grcsf.io.progress import track
-from grcsf.io.volume import Volume, ending_of, path_of, read_volume, write_like
+from grcsf.io.volume import Volume, ending_of, path_of, read_volume, stem_of, write_like
 from grcsf.preprocess.forward import preprocess_case
 from grcsf.preprocess.geometry import CaseGeometry
 from grcsf.preprocess.inverse import restore
 from grcsf.residual.compute import case_residual
+from grcsf.residual.familiar import residual_size
 from grcsf.residual.shuffle import fit_grid, other_cases
 from grcsf.training.package import LesionModel
 
@@ -161,15 +162,15 @@ class Predictor:
         total: FloatArray | None = None
         maps: dict[str, list[FloatArray]] = {}
         units: dict[str, list[FloatArray]] = {}
-        prepared: dict[str, tuple[FloatArray, CaseGeometry]] = {}
+        prepared: dict[str, tuple[FloatArray, BoolArray, CaseGeometry]] = {}
         for model in self.models:
             key = model.plan.content_hash()
             if key not in prepared:
-                image, _, geometry = preprocess_case(volumes, model.plan)
-                prepared[key] = image, geometry
-            image, geometry = prepared[key]
+                prepared[key] = preprocess_case(volumes, model.plan)
+            image, foreground, geometry = prepared[key]
             residual = self._residual(model, image, other)
-            native, others = self._native(model, image, residual, geometry)
+            used = self._trusted(model, residual, foreground, stem_of(volumes[0].path))
+            native, others = self._native(model, image, used, geometry)
             total = native if total is None else total + native
             for name, value in self._named_maps(model, residual).items():
                 maps.setdefault(name, []).append(restore(value[None], geometry)[0])
@@ -228,6 +229,26 @@ class Predictor:
         maps = case_residual(model.mae, source, settings, model.settings.seed, self.device)
         maps = maps.astype(np.float16).astype(np.float32)  # as they were cached for training
         return fit_grid(maps, image.shape[1:]) if settings.source == "shuffled" else maps
+
+    def _trusted(
+        self, model: LesionModel, residual: FloatArray | None, foreground: BoolArray, case: str
+    ) -> FloatArray | None:
+        """The maps, or maps of zero for anatomy that the autoencoder does not know (docs/decisions/0021)."""
+        if residual is None or model.usual_residual is None:
+            return residual
+        size = residual_size(residual, foreground)
+        if size <= model.usual_residual or self.settings.unknown_anatomy == "as-is":
+            return residual
+        without = model.settings.training.map_dropout > 0
+        logger.warning(
+            "%s: residual of %.2f, in training rarely above %.2f: the autoencoder does not know this anatomy or image; "
+            "%s",
+            case,
+            size,
+            model.usual_residual,
+            "predicted without its maps" if without else "look at the mask before it is used",
+        )
+        return np.zeros_like(residual) if without else residual
 
     def _named_maps(self, model: LesionModel, residual: FloatArray | None) -> dict[str, FloatArray]:
         names = residual_names(model)

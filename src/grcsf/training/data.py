@@ -30,7 +30,7 @@ class LabelledPatches:
         store: preprocessed cases with labels.
         cases: names to train on.
         maps: residual maps of a case ``(R, D, H, W)``; none for a network without RCU.
-        settings: batch size, lesion share, augmentation, CarveMix.
+        settings: batch size, lesion share, augmentation, CarveMix, map dropout.
         seed: seed of every draw.
     """
 
@@ -53,7 +53,8 @@ class LabelledPatches:
         """Image (B, C, *patch), label (B, 1, *patch) int64, residual (B, R, *patch) where there are maps."""
         rng = step_generator(self.seed, 2, step, rank)
         draws = self.index.draw_batch(rng, self.settings.batch_size)
-        return _collate([self.augment(self._sample(case, centre, rng), rng) for case, centre in draws])
+        samples = [self.augment(self._sample(case, centre, rng), rng) for case, centre in draws]
+        return _collate([self._without_maps(sample, rng) for sample in samples])
 
     def fixed(self, limit: int) -> list[Batch]:
         """Unaugmented samples centred on lesions, one per case with a lesion, at most ``limit``, each a batch."""
@@ -100,6 +101,13 @@ class LabelledPatches:
         edges = zip(here, self.index.shapes[case], self.index.shapes[donor], strict=True)
         d, h, w = (min(max(int(at * edge / other), 0), edge - 1) for at, edge, other in edges)
         return carve_mix(self.cut(case, (d, h, w)), lesion, rng)
+
+    def _without_maps(self, sample: dict[str, torch.Tensor], rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        """The sample, at times with residual maps of zero (docs/decisions/0021)."""
+        share = self.settings.map_dropout
+        if "residual" in sample and share and rng.random() < share:
+            return sample | {"residual": torch.zeros_like(sample["residual"])}
+        return sample
 
     def _jitter(self, rng: np.random.Generator, centre: tuple[int, int, int]) -> tuple[int, int, int]:
         """Move the centre by up to a quarter patch, so that lesions are not always in the middle."""

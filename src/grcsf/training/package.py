@@ -29,6 +29,7 @@ class LesionModel:
         settings: all settings of its training.
         mae: the masked autoencoder of its residual maps; none for a network without them.
         provenance: fold, training cases, scores; JSON-able.
+        usual_residual: residual size that nearly all training images stay within; none: not known, or no maps.
     """
 
     network: LesionNetwork
@@ -36,6 +37,7 @@ class LesionModel:
     settings: Settings
     mae: MaeBundle | None
     provenance: dict[str, Any]
+    usual_residual: float | None = None
 
 
 def build_network(plan: Plan, settings: Settings, mae: MaeBundle | None) -> LesionNetwork:
@@ -80,6 +82,7 @@ def save_model(folder: Path, model: LesionModel) -> None:
         "settings": model.settings.model_dump(mode="json"),
         "provenance": model.provenance,
         "mae": None,
+        "usual_residual": model.usual_residual,
     }
     if model.mae is not None:
         weights |= {f"mae.{name}": value for name, value in frozen_weights(model.mae.networks).items()}
@@ -103,8 +106,10 @@ def load_model(folder: Path) -> LesionModel:
             mae = restore_mae(part, description["mae"], description["mae"]["weights_hash"])
         network = build_network(plan, settings, mae)
         network.load_state_dict({name[4:]: value for name, value in weights.items() if name.startswith("net.")})
+        usual = description.get("usual_residual")  # absent: made before there was one
+        usual = None if usual is None else float(usual)
     network.eval().requires_grad_(False)
-    return LesionModel(network, plan, settings, mae, provenance)
+    return LesionModel(network, plan, settings, mae, provenance, usual)
 
 
 def plain_backbone(settings: NetworkSettings) -> NetworkSettings:

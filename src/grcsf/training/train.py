@@ -19,6 +19,7 @@ from grcsf.fitting.module import FittedModule
 from grcsf.mae.bundle import MaeBundle
 from grcsf.nets.peers import LesionNetwork
 from grcsf.preprocess.store import CaseStore
+from grcsf.residual.familiar import residual_size, usual_size
 from grcsf.training.data import LabelledPatches, ReadMaps
 from grcsf.training.losses import SegmentationLoss, label_channels
 from grcsf.training.package import LesionModel, build_network, save_model
@@ -117,7 +118,8 @@ def train_network(
         "training_cases": len(cases),
         "best_selection_dice": None if math.isnan(result.best_score) else result.best_score,
     }
-    model = LesionModel(final, store.plan, settings, mae if network.uses_residual else None, facts)
+    usual = usual_size(residual_size(use_maps(name), store.foreground(name)) for name in cases) if use_maps else None
+    model = LesionModel(final, store.plan, settings, mae if network.uses_residual else None, facts, usual)
     save_model(folder, model)
     return model, result
 
