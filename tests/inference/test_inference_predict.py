@@ -185,7 +185,7 @@ def knows_up_to(model, usual, map_dropout):
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 def test_anatomy_that_the_autoencoder_does_not_know_is_predicted_without_its_maps(
-    make_plan, make_model, volumes, spatial_dims, caplog, monkeypatch
+    make_plan, make_model, volumes, spatial_dims, monkeypatch
 ):
     model = make_model(make_plan(spatial_dims, channels=2), with_mae=True)
     with_maps = Predictor([model], QUICK).predict(volumes)
@@ -193,20 +193,27 @@ def test_anatomy_that_the_autoencoder_does_not_know_is_predicted_without_its_map
     for known, settings in ((knows_up_to(model, 1e6, 0.3), QUICK), (knows_up_to(model, 1e-6, 0.3), as_is)):
         same = Predictor([known], settings).predict(volumes)
         assert np.array_equal(same.probabilities, with_maps.probabilities)
-    assert not caplog.messages
+        assert same.notes == ()
     strange = Predictor([knows_up_to(model, 1e-6, 0.3)], QUICK).predict(volumes)
-    assert [message.split(":")[0] for message in caplog.messages] == ["case-00_0000"]
-    assert "does not know this anatomy" in caplog.text
-    assert "predicted without its maps" in caplog.text
+    (note,) = strange.notes
+    assert note.endswith("the autoencoder does not know this anatomy or image; predicted without its maps")
     for name, value in with_maps.residuals.items():  # they show why
         assert np.array_equal(strange.residuals[name], value)
     untaught = Predictor([knows_up_to(model, 1e-6, 0.0)], QUICK).predict(volumes)
     assert np.array_equal(untaught.probabilities, with_maps.probabilities)
-    assert "look at the mask" in caplog.messages[-1]
+    assert untaught.notes[0].endswith("look at the mask before it is used")
     monkeypatch.setattr("grcsf.inference.predict.case_residual", lambda _, image, *__: np.zeros((4, *image.shape[1:])))
     without = Predictor([model], QUICK).predict(volumes)
     assert np.array_equal(strange.probabilities, without.probabilities)
     assert not np.array_equal(strange.probabilities, with_maps.probabilities)
+
+
+def test_what_a_reader_should_know_is_said_by_case(make_plan, make_model, tiny_volumes, tmp_path, caplog):
+    model = knows_up_to(make_model(make_plan(2, channels=2), with_mae=True), 1e-6, 0.3)
+    images = tuple(tiny_volumes / "imagesTr" / f"case-00_{channel:04d}.nii.gz" for channel in (0, 1))
+    assert predict_cases(Predictor([model], QUICK), [Case("study-7", images, None, "study-7")], tmp_path) == {}
+    assert [message.partition(":")[0] for message in caplog.messages] == ["study-7"]
+    assert "predicted without its maps" in caplog.text
 
 
 def shuffled(model):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 from pathlib import Path
 
@@ -154,6 +155,15 @@ def test_what_a_library_says_of_a_header_is_not_passed_on(worker: Worker, tmp_pa
     with pytest.raises(ImageError) as error:
         worker.run(job)
     assert "XCANARYX" not in job.private(error.value)
+
+
+def test_anatomy_that_the_autoencoder_does_not_know_is_among_the_warnings(
+    worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (model,) = worker.predictor.models
+    monkeypatch.setattr(worker.predictor, "models", [dataclasses.replace(model, usual_residual=1e-6)])
+    done = worker.run(task(tmp_path, (".nii.gz", nifti_bytes(scan()))))
+    assert "the autoencoder does not know this anatomy" in str(done["result"]["warnings"])
 
 
 def test_a_picture_has_areas_a_warning_and_files_for_viewers(picture_worker: Worker, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from grcsf.inference.windows import case_probabilities
 from grcsf.io.files import write_json
 from grcsf.io.map_names import EXPLAIN_FILE, files_beside
 from grcsf.io.progress import track
-from grcsf.io.volume import Volume, ending_of, path_of, read_volume, stem_of, write_like
+from grcsf.io.volume import Volume, ending_of, path_of, read_volume, write_like
 from grcsf.preprocess.forward import preprocess_case
 from grcsf.preprocess.geometry import CaseGeometry
 from grcsf.preprocess.inverse import restore
@@ -53,12 +53,14 @@ class Prediction:
         probabilities: ``(labels, *native)`` float32.
         residuals: mean residual over channels and models per mask ratio (``r50``...), float32; empty without an RCU.
         explanation: maps of the units; none where it was not asked for.
+        notes: what a reader of the mask should know, such as anatomy that a model does not know; no name is in them.
     """
 
     mask: LabelArray
     probabilities: FloatArray
     residuals: dict[str, FloatArray]
     explanation: Explanation | None = None
+    notes: tuple[str, ...] = ()
 
 
 def mask_from_probabilities(
@@ -162,6 +164,7 @@ class Predictor:
         total: FloatArray | None = None
         maps: dict[str, list[FloatArray]] = {}
         units: dict[str, list[FloatArray]] = {}
+        notes: list[str] = []
         prepared: dict[str, tuple[FloatArray, BoolArray, CaseGeometry]] = {}
         for model in self.models:
             key = model.plan.content_hash()
@@ -169,7 +172,8 @@ class Predictor:
                 prepared[key] = preprocess_case(volumes, model.plan)
             image, foreground, geometry = prepared[key]
             residual = self._residual(model, image, other)
-            used = self._trusted(model, residual, foreground, stem_of(volumes[0].path))
+            used, note = self._trusted(model, residual, foreground)
+            notes += [note] if note else []
             native, others = self._native(model, image, used, geometry)
             total = native if total is None else total + native
             for name, value in self._named_maps(model, residual).items():
@@ -188,7 +192,7 @@ class Predictor:
             peak=self.settings.min_lesion_peak,
         )
         explanation = Explanation(_means(units), self.unit_facts()) if self.explain else None
-        return Prediction(mask, probabilities, _means(maps), explanation)
+        return Prediction(mask, probabilities, _means(maps), explanation, tuple(dict.fromkeys(notes)))
 
     def unit_facts(self) -> list[dict[str, Any]]:
         """What the units of each model are, JSON-able."""
@@ -231,24 +235,24 @@ class Predictor:
         return fit_grid(maps, image.shape[1:]) if settings.source == "shuffled" else maps
 
     def _trusted(
-        self, model: LesionModel, residual: FloatArray | None, foreground: BoolArray, case: str
-    ) -> FloatArray | None:
-        """The maps, or maps of zero for anatomy that the autoencoder does not know (docs/decisions/0021)."""
-        if residual is None or model.usual_residual is None:
-            return residual
+        self, model: LesionModel, residual: FloatArray | None, foreground: BoolArray
+    ) -> tuple[FloatArray | None, str]:
+        """The maps, or maps of zero for anatomy that the autoencoder does not know, and a note that says so.
+
+        Source: own (docs/decisions/0021).
+        """
+        if residual is None or model.usual_residual is None or self.settings.unknown_anatomy == "as-is":
+            return residual, ""
         size = residual_size(residual, foreground)
-        if size <= model.usual_residual or self.settings.unknown_anatomy == "as-is":
-            return residual
-        without = model.settings.training.map_dropout > 0
-        logger.warning(
-            "%s: residual of %.2f, in training rarely above %.2f: the autoencoder does not know this anatomy or image; "
-            "%s",
-            case,
-            size,
-            model.usual_residual,
-            "predicted without its maps" if without else "look at the mask before it is used",
+        if size <= model.usual_residual:
+            return residual, ""
+        known = (
+            f"residual of {size:.2f}, in training rarely above {model.usual_residual:.2f}: "
+            "the autoencoder does not know this anatomy or image"
         )
-        return np.zeros_like(residual) if without else residual
+        if model.settings.training.map_dropout > 0:
+            return np.zeros_like(residual), f"{known}; predicted without its maps"
+        return residual, f"{known}; look at the mask before it is used"
 
     def _named_maps(self, model: LesionModel, residual: FloatArray | None) -> dict[str, FloatArray]:
         names = residual_names(model)
@@ -306,6 +310,8 @@ def predict_cases(
             pair = (case, by_name[others[case.name]]) if others else (case,)
             found = predictor.predict(*(_volumes(one, spacing_mm) for one in pair))
             maps = _maps(found, probabilities=save_probabilities, residuals=save_residuals or predictor.explain)
+            for note in found.notes:
+                logger.warning("%s: %s", case.name, note)
             _write(found, maps, case, mask_path(case, out, ending), spacing_mm, keep_mask=resume)
         except GrcsfError as error:
             failed[case.name] = str(error)

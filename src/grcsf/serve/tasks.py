@@ -139,6 +139,7 @@ class Worker:
         settings = self.settings.model_copy(update=asked)
         predictor = Predictor(self.predictor.models, settings, self.predictor.device, explain=task.explain)
         found = predictor.predict(volumes)
+        notes += found.notes
         files = self._write(found, volumes[0], task)
         geometry = volumes[0].geometry
         labels, lesions = find_lesions(

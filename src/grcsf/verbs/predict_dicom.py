@@ -164,6 +164,8 @@ def _predict_case(
     for part, volume in zip(parts[1:], volumes[1:], strict=True):
         check_same_grid(volumes[0], volume, f"{name}: series {parts[0].token} and {part.token}")
     found = job.predictor.predict(volumes)
+    for note in found.notes:
+        logger.warning("%s: %s", name, note)
     for path, value in _maps(name, found, job.out, how).items():
         write_volume(value, volumes[0].geometry, path)
     if how.probabilities and how.output_format in (None, "dicom-seg"):
