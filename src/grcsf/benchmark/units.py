@@ -256,8 +256,8 @@ def _deciding(settings: Settings) -> dict[str, Any]:
     unused = {name for name in type(network).model_fields if name.startswith("rcu_") and not network.rcu}
     left_out: dict[str, Any] = {"workers": True, "training": {"minutes"}, "network": unused, "mae": {"minutes"}}
     if not network.uses_residual:
-        left_out |= {"mae": True, "residual": True}
-        left_out |= {"training": {"minutes", "map_dropout"}, "inference": {"unknown_anatomy"}}
+        left_out |= {"mae": True, "residual": True, "inference": {"unknown_anatomy"}}
+        left_out["training"].add("map_dropout")
     return settings.model_dump(mode="json", exclude=left_out)
 
 
