@@ -84,7 +84,7 @@ class GlobalCompensationUnit(nn.Module):
             return fine + gate * fine - self.gate * _per_channel(excite_up, up) * up
         similarity = cosine_over_channels(fine, excite_fine, up, excite_up)
         share = 1.0 - similarity if self.form == "lost" else similarity
-        return fine + gate * share * fine
+        return fine + (gate * share).to(fine.dtype) * fine
 
 
 def _per_channel(weights: Float[Tensor, "b c"], like: Float[Tensor, "b c *space"]) -> Tensor:
