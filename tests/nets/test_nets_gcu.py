@@ -108,3 +108,10 @@ def test_cosine_is_in_range_symmetric_and_scale_free(seed, scale):
 def test_cosine_with_nothing_is_zero():
     a, p = torch.randn(1, 4, 3, 3), torch.rand(1, 4)
     assert torch.equal(cosine_over_channels(a, p, torch.zeros_like(a), p), torch.zeros(1, 1, 3, 3))
+
+
+@pytest.mark.parametrize("form", ["lost", "kept", "difference"])
+def test_in_mixed_precision_the_skip_keeps_the_precision_of_the_feature(form: str) -> None:
+    fine, coarse = (feature.bfloat16() for feature in features(2))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert unit(2, form, 0.5)(fine, coarse).dtype == torch.bfloat16

@@ -75,13 +75,13 @@ class GlobalCompensationUnit(nn.Module):
     def forward(
         self, fine: Float[Tensor, "b c *space"], coarser: Float[Tensor, "b k *half"]
     ) -> Float[Tensor, "b c *space"]:
-        """Compensated skip feature, same shape as ``fine``."""
+        """Compensated skip feature, same shape and precision as ``fine``."""
         up = nn.functional.interpolate(self.project(coarser), size=fine.shape[2:], mode=self.mode, align_corners=False)
         excite_fine: Tensor = self.excite_fine(fine)
         excite_up: Tensor = self.excite_coarse(up)
         gate = self.gate * _per_channel(excite_fine, fine)
         if self.form == "difference":
-            return fine + gate * fine - self.gate * _per_channel(excite_up, up) * up
+            return fine + gate.to(fine.dtype) * fine - (self.gate * _per_channel(excite_up, up)).to(fine.dtype) * up
         similarity = cosine_over_channels(fine, excite_fine, up, excite_up)
         share = 1.0 - similarity if self.form == "lost" else similarity
         return fine + (gate * share).to(fine.dtype) * fine
