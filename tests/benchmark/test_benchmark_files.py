@@ -56,6 +56,7 @@ def test_two_entries_on_phantoms_end_to_end(tmp_path: Path, command_line: Callab
     assert ours["steps"] < backbone["steps"]
     model = json.loads((out / "runs" / "grcsf_phantoms_f0_s0_l100" / "train" / "model.json").read_text("utf-8"))
     assert model["provenance"]["steps"] == ours["steps"]
+    assert [result["training"]["precision"] in ("32-true", "bf16-mixed") for result in results] == [True, True]
     assert {"pretrain", "maps", "train", "predict", "score"} <= set(results[1]["steps"])
     assert len(list(out.glob("shared/preprocessed-*"))) == 1  # both entries stand on the same arrays
     text = (out / "tables" / "tables.md").read_text("utf-8")

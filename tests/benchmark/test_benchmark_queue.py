@@ -16,6 +16,7 @@ import pytest
 
 from grcsf.benchmark.process import StepFiles, run_step
 from grcsf.benchmark.queue import run_queue, state_of
+from grcsf.benchmark.run import benchmark
 from grcsf.benchmark.scores import read_runs
 from grcsf.benchmark.spec import load_benchmark
 from grcsf.benchmark.tables import make_groups
@@ -57,6 +58,15 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(write_spec: WriteSpec, t
     assert calls(out).count("exact_squares_f0_s0_l100") == 1
 
 
+def test_outside_entries_are_scored_by_the_rules_of_the_file(write_spec: WriteSpec, tmp_path: Path) -> None:
+    settings = {"evaluation.preset": "isles2022", "evaluation.when_empty": "one"}
+    assert run(write_spec(fake_entry("exact"), settings=settings), tmp_path / "out") == {}
+    summary = json.loads((tmp_path / "out/runs/exact_squares_f0_s0_l100/scores/summary.json").read_text("utf-8"))
+    assert (summary["lesion_preset"]["name"], summary["when_empty"]) == ("isles2022", "one")
+    with pytest.raises(OutputError, match=r"was run in another way .settings.evaluation.when_empty: one there"):
+        run(write_spec(fake_entry("exact")), tmp_path / "out")
+
+
 def test_a_mask_that_is_missing_fails_the_run(write_spec: WriteSpec, tmp_path: Path) -> None:
     entry = {"name": "lazy", "kind": "outside", "command": ["{python}", "-c", "pass", "{output}"]}
     failed = run(write_spec(entry), tmp_path / "out")
@@ -95,6 +105,24 @@ def test_a_transfer_predicts_the_held_out_subjects_of_another_data_set(
     assert costs.prediction_wall_seconds == pytest.approx(sum(step["predict"]["wall_seconds"] for step in steps) / 2)
     run(path, out)
     assert len(calls(out)) == 4
+
+
+def test_a_transfer_of_a_stored_run_makes_its_model_again_and_leaves_its_scores(
+    write_spec: WriteSpec, squares: Path, tmp_path: Path
+) -> None:
+    path, out = write_spec(fake_entry("exact")), tmp_path / "out"
+    benchmark(path, tmp_path / "first", save_scores=tmp_path / "scores")
+    transfer = {"name": "other", "path": str(shutil.copytree(squares, tmp_path / "Other")), "entries": ["exact"]}
+    path = write_spec(fake_entry("exact"), transfer=[transfer])
+    benchmark(path, out, tables_only=True, load_scores=tmp_path / "scores")
+    run_folder = out / "runs" / "exact_squares_f0_s0_l100"
+    (run_folder / "scores" / "cases.csv").write_text("the scores of that run\n", "utf-8")
+    result = (run_folder / "result.json").read_bytes()
+    assert run(path, out) == {}
+    assert calls(out) == ["exact_squares_f0_s0_l100", "exact_squares_f0_s0_l100_onto-other"]
+    assert (run_folder / "scores" / "cases.csv").read_text("utf-8") == "the scores of that run\n"
+    assert (run_folder / "result.json").read_bytes() == result
+    assert not (run_folder / "steps" / "score.json").exists()
 
 
 def test_a_transfer_without_shared_subjects_fails_and_says_why(

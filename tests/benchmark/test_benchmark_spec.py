@@ -38,6 +38,8 @@ def load(tmp_path: Path) -> Callable[..., Benchmark]:
         ({"entries": [{"name": "a/b"}]}, "entry 'a/b': expected letters, digits, dots and hyphens"),
         ({"entries": [{"name": "a", "settings": {"network.nonsense": 1}}]}, "entry a: .*unknown setting"),
         ({"entries": [{"name": "a", "settings": {"training.steps": 5}}]}, "training.steps is set by the benchmark"),
+        ({"entries": [{"name": "a", "settings": {"evaluation.preset": "x"}}]}, "evaluation.preset is set by the bench"),
+        ({"entries": [{"name": "a", "settings": {"evaluation": {}}}]}, "entry a: evaluation is set by the benchmark"),
         ({"entries": [{"name": "a", "settings": {"mae": {"minutes": 5}}}]}, "entry a: a budget of minutes"),
         ({"entries": [{"name": "a", "command": ["x"]}]}, "entry a: a command needs kind: outside"),
         ({"entries": [{"name": "a", "kind": "outside"}]}, "entry a: kind outside needs a command"),

@@ -13,11 +13,13 @@ import pytest
 
 from chain import contents
 from grcsf.benchmark.costs import costs_of
+from grcsf.benchmark.figures import entry_label
 from grcsf.benchmark.run import benchmark
 from grcsf.benchmark.scores import RunScores, read_runs
 from grcsf.benchmark.spec import Benchmark, Cell
 from grcsf.benchmark.tables import Group, make_groups
-from grcsf.benchmark.write import write_tables
+from grcsf.benchmark.write import group_tables, write_tables
+from grcsf.errors import OutputError
 from outside import fake_entry
 
 Cases = Mapping[str, tuple[float, float, int]]
@@ -47,15 +49,17 @@ def store(out: Path, cell: Cell, dice: Mapping[str, float], alarms: Mapping[str,
     for case, (_, area) in FOLDS[cell.fold].items():
         value = dice.get(case, float("nan"))
         predicted = 5 if area else (alarms or {}).get(case, 0)
-        rows.append([case, "lesion", int(area), predicted, area, 1.0, value, value / 2])
+        rows.append([case, "lesion", int(area), predicted, area, 1.0, value, value / 2, predicted // 3, predicted])
     with (folder / "scores" / "cases.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         names = ["n_reference", "n_prediction", "reference_area_mm2", "prediction_area_mm2", "dice", "recall"]
+        names += ["lesions_false", "false_area_mm2"]
         writer.writerows([["case", "label", *names], *rows])
     lesions = [
         "case,label,source,size,detected,contrast",
         "a-1,lesion,reference,50,1,1.05",
         "b-1,lesion,reference,9,0,0.95",
+        "b-1,lesion,reference,200,1,nan",
     ]
     if cell.fold == 0:
         (folder / "scores" / "lesions.csv").write_text(
@@ -122,6 +126,52 @@ def test_strata_and_false_alarms(group: Group) -> None:
     assert "lesions_found@high contrast" not in scores
 
 
+def test_lesions_are_found_by_their_own_size_not_that_of_their_case(group: Group) -> None:
+    scores = entry(group, "base").scores
+    small, middle = (scores[f"lesions_found@{size}"] for size in group.strata[:2])
+    assert (small.mean, small.n) == (0.5, 2)  # a's of 50 mm2 is found; b's of 9 mm2, in a case of 300 mm2, is not
+    assert (middle.mean, middle.n) == (1.0, 1)  # b's of 200 mm2
+    assert "lesions_found@above 500 mm2" not in scores
+    assert entry(group, "ours").differences["lesions_found@below 100 mm2"].mean == 0.0
+
+
+def test_what_was_found_where_nothing_is(group: Group) -> None:
+    scores = entry(group, "base").scores  # c-1 has 3 voxels in one lesion, e-1 none; cases with a lesion do not count
+    assert (scores["lesions_false@lesion-free"].mean, scores["lesions_false@lesion-free"].n) == (0.5, 2)
+    assert scores["false_area_mm2@lesion-free"].mean == 1.5
+    assert entry(group, "ours").differences["false_area_mm2@lesion-free"].mean == -1.5
+
+
+def test_differences_seed_by_seed_and_over_seeds(stored: Path) -> None:
+    (group,) = make_groups(SPEC, read_runs(stored, SPEC.cells()))
+    assert group.seed_differences == ()  # the reference has one seed
+    more = Benchmark.model_validate(
+        {**SPEC.model_dump(), "extra": [{"entries": ["base", "ours"], "folds": [0], "seeds": [0, 1, 2]}]}
+    )
+    store(stored, Cell("base", "d", 0, 1, 1.0, 1.0), {"a-1": 0.2, "a-2": 0.2, "b-1": 0.5})
+    (group,) = make_groups(more, read_runs(stored, more.cells()))
+    (row,) = [row for row in group.seed_differences if row.key == "dice"]
+    assert (row.name, row.seeds, row.folds) == ("ours", (0, 1), (0,))  # the reference has no seed 2
+    assert row.by_seed == pytest.approx((0.25, -0.15))  # of a and b: 0.3 and 0.2, then -0.1 and -0.2
+    assert (row.over_seeds.mean, row.over_seeds.n) == (pytest.approx(0.05), 2)  # a: 0.35 - 0.25, b: 0.55 - 0.55
+    assert (row.over_seeds.low, row.over_seeds.high) == pytest.approx((0.0, 0.1))
+    text = "\n".join(table.to_markdown() for table in group_tables(group))
+    assert "| ours | dice | 0 1 | 0 | +0.250 -0.150 | +0.050 [+0.000, +0.100] n=2 |" in text
+
+
+def test_runs_that_were_scored_by_other_rules_are_not_put_in_one_table(stored: Path) -> None:
+    path = stored / "runs" / "ours_d_f0_s0_l100" / "scores" / "summary.json"
+    rules = {"spatial_dims": 2, "when_empty": "skip", "lesion_preset": {"name": "isles2022", "version": 1}}
+    path.write_text(json.dumps(rules), "utf-8")
+    with pytest.raises(OutputError, match=r"ours_d_f0_s0_l100: scored with evaluation.preset isles2022 1"):
+        write_tables(SPEC, stored)
+
+
+def test_an_entry_that_lacks_a_run_says_so_in_the_figures(group: Group) -> None:
+    assert entry_label(entry(group, "ours")) == "ours"
+    assert entry_label(entry(group, "other")) == "other (1 of 2 runs)"
+
+
 def test_differences_pair_subjects_that_both_have(group: Group) -> None:
     ours, other = entry(group, "ours").differences["dice"], entry(group, "other").differences["dice"]
     assert (ours.mean, ours.n) == (pytest.approx((0.3 + 0.2 + 0.1) / 3), 3)
@@ -170,6 +220,9 @@ def test_an_outside_entry_costs_what_its_commands_do() -> None:
     trained = costs_of([RunScores(cell, (), (), {}, 2, "skip", {"command": command}, said)])
     steps = {"command": command, "predict": predict}
     moved = costs_of([RunScores(replace(cell, onto="coronal"), (), (), {}, 2, "skip", steps, said)])
+    adds_up = {**said, "cpu_seconds": 3300.0, "prediction_memory_mb": 700.0}
+    resumed = costs_of([RunScores(cell, (), (), {}, 2, "skip", {"command": {**command, "attempts": 2}}, adds_up)])
+    assert (resumed.training_cpu_seconds, resumed.prediction_memory_mb, resumed.interrupted) == (3300, 700, 0)
     for costs in (trained, moved):
         assert (costs.training_wall_seconds, costs.training_cpu_seconds, costs.training_memory_mb) == (3466, 3472, 4922)
     assert (trained.prediction_wall_seconds, trained.prediction_cpu_seconds) == (211, None)

@@ -30,7 +30,8 @@ class Costs:
         prediction_cpu_seconds: as the wall seconds.
         prediction_memory_mb: largest resident memory.
         cases: validation cases that were predicted, in all runs.
-        interrupted: runs whose times are those of their last part only, for a step was stopped and resumed.
+        interrupted: runs some of whose times are those of their last part only, for a step was stopped and resumed.
+        precisions: what the runs inside the package were trained in, such as ``bf16-mixed``; empty where not stored.
     """
 
     parameters: float | None
@@ -46,6 +47,7 @@ class Costs:
     prediction_memory_mb: float | None
     cases: int
     interrupted: int
+    precisions: tuple[str, ...]
 
 
 def costs_of(runs: Sequence[RunScores]) -> Costs:
@@ -69,13 +71,21 @@ def costs_of(runs: Sequence[RunScores]) -> Costs:
         prediction_cpu_seconds=_mean(item.get("cpu_seconds") for item in prediction),
         prediction_memory_mb=_largest(item.get("peak_memory_mb") for item in prediction),
         cases=sum(len(run.subjects) for run in runs),
-        interrupted=sum(any(int(step.get("attempts", 1)) > 1 for step in run.steps.values()) for run in runs),
+        interrupted=sum(_of_last_part(run) for run in runs),
+        precisions=tuple(sorted({str(run.training["precision"]) for run in runs if run.training.get("precision")})),
     )
+
+
+def _of_last_part(run: RunScores) -> bool:
+    """Whether some time of a run is that of its last part; one whose command adds up its parts is none."""
+    added_up = {"command"} if run.budget.get("seconds") and run.budget.get("cpu_seconds") else set()
+    return any(int(step.get("attempts", 1)) > 1 for name, step in run.steps.items() if name not in added_up)
 
 
 def _training(run: RunScores) -> Mapping[str, Any]:
     if "command" in run.steps:
-        own = {"wall_seconds": run.budget.get("seconds"), "peak_memory_mb": run.budget.get("peak_memory_mb")}
+        names = {"wall_seconds": "seconds", "cpu_seconds": "cpu_seconds", "peak_memory_mb": "peak_memory_mb"}
+        own = {key: run.budget.get(name) for key, name in names.items()}
         return {**run.steps["command"], **{key: value for key, value in own.items() if value is not None}}
     steps = [run.steps[name] for name in TRAINING if name in run.steps]
     return {
@@ -86,7 +96,8 @@ def _training(run: RunScores) -> Mapping[str, Any]:
 
 
 def _prediction(run: RunScores) -> Mapping[str, Any]:
-    return run.steps.get("predict", {"wall_seconds": run.budget.get("prediction_seconds")})
+    own = {"wall_seconds": "prediction_seconds", "peak_memory_mb": "prediction_memory_mb"}
+    return run.steps.get("predict") or {key: run.budget.get(name) for key, name in own.items()}
 
 
 def _known(values: Iterable[Any]) -> list[float]:

@@ -12,11 +12,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from grcsf.benchmark.tables import Group
+from grcsf.benchmark.tables import EntryNumbers, Group
 from grcsf.io.files import atomic_path
 from grcsf.report.figures import COLOURS
 
-__all__ = ["forest_figure", "strata_figure", "write_figure"]
+__all__ = ["entry_label", "forest_figure", "strata_figure", "write_figure"]
 
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 _WIDTH_INCHES, _ROW_INCHES = 6.4, 0.32
@@ -31,7 +31,7 @@ def forest_figure(group: Group, key: str, label: str, *, paired: bool = False) -
         label: of the axis.
         paired: differences to the reference entry in place of the scores.
     """
-    found = [(entry.name, (entry.differences if paired else entry.scores).get(key)) for entry in group.entries]
+    found = [(entry_label(entry), (entry.differences if paired else entry.scores).get(key)) for entry in group.entries]
     drawn = [(name, value) for name, value in found if value is not None]
     if not drawn:
         return None
@@ -62,11 +62,16 @@ def strata_figure(group: Group, key: str, label: str) -> Figure | None:
         for at, value in known:
             axes.plot([at, at], [value.low, value.high], color=colour, lw=1.4)
         where, means = [at for at, _ in known], [value.mean for _, value in known]
-        axes.plot(where, means, marker, color=colour, ms=5, label=entry.name)
+        axes.plot(where, means, marker, color=colour, ms=5, label=entry_label(entry))
     axes.set_xticks(range(len(group.strata)), group.strata)
     axes.set_ylabel(f"{label} (95 % interval)")
     axes.legend(frameon=False, fontsize=8, ncols=2)
     return figure
+
+
+def entry_label(entry: EntryNumbers) -> str:
+    """Its name, with the number of runs where some are not there, for its mean is over other subjects then."""
+    return entry.name if entry.runs == entry.planned else f"{entry.name} ({entry.runs} of {entry.planned} runs)"
 
 
 def write_figure(path: Path, figure: Figure) -> str:

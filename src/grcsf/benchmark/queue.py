@@ -26,10 +26,12 @@ RESULT_FILE = "result.json"
 _WAIT_SECONDS = 0.5
 _SAID = (
     "seconds",
+    "cpu_seconds",
     "peak_memory_mb",
     "multiply_adds",
     "parameters",
     "prediction_seconds",
+    "prediction_memory_mb",
     "steps",
     "forward_multiply_adds",
 )
@@ -113,21 +115,23 @@ class _Queue:
             if message is not None:
                 self._broken[shared.id] = message
                 return f"{shared.id}: {message}" if not message.startswith(shared.id) else message
-        return self._do(unit, lock)
+        return self._do(unit, lock, unit.steps)
 
     def _do_shared(self, unit: Unit) -> str | None:
-        while not unit.is_done():
+        """Do a unit that others stand on; of a run whose scores are there already only what makes its model."""
+        steps = unit.steps[:1] if (unit.folder / RESULT_FILE).is_file() else unit.steps
+        while not unit.is_done(steps):
             with folder_lock(unit.folder) as lock:
                 if lock is not None:
-                    return self._do(unit, lock)
+                    return self._do(unit, lock, steps)
             time.sleep(_WAIT_SECONDS)
         return None
 
-    def _do(self, unit: Unit, lock: int) -> str | None:
-        """Do the steps of a unit that are not done; the message of the one that failed."""
+    def _do(self, unit: Unit, lock: int, steps: Sequence[str]) -> str | None:
+        """Do those of the steps that are not done; the message of the one that failed."""
         (unit.folder / "failed.json").unlink(missing_ok=True)
         write_json(unit.folder / "job.json", {"job": unit.job, "claim": unit.claim})
-        for step in unit.steps:
+        for step in steps:
             files = unit.files(step)
             if files.read().get("status") == "done":
                 continue
@@ -143,6 +147,7 @@ class _Queue:
         result: dict[str, Any] = {"id": unit.id, "run": asdict(cell), "steps": steps}
         try:
             result["budget"] = self._budget(unit)
+            result["training"] = _training_record(unit)
         except GrcsfError as error:
             return str(error)
         write_json(unit.folder / RESULT_FILE, result)
@@ -162,3 +167,13 @@ class _Queue:
             found = {key: said.get(key) for key in _SAID}
             found["training_multiply_adds"] = found.pop("multiply_adds", None)
         return dict(found)
+
+
+def _training_record(unit: Unit) -> dict[str, Any]:
+    """What a run of the package says of its training: precision, versions, commit; empty for an outside entry."""
+    for part in reversed(list(unit.chain())):
+        path = part.folder / "train" / "run.json"
+        if path.is_file():
+            found = read_json(path, OutputError)
+            return {key: found.get(key) for key in ("precision", "versions", "git_commit", "platform")}
+    return {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class RunScores:
         when_empty: policy for cases with both masks empty.
         steps: record of each step: seconds, memory.
         budget: steps, multiply-adds, parameters.
+        preset: name and version of the rules of lesion-wise scoring.
+        training: what a run inside the package says of its training: precision, versions, commit.
     """
 
     cell: Cell
@@ -44,6 +46,8 @@ class RunScores:
     when_empty: str
     steps: Mapping[str, Mapping[str, Any]]
     budget: Mapping[str, Any]
+    preset: str = ""
+    training: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_run(folder: Path, cell: Cell) -> RunScores:
@@ -68,6 +72,8 @@ def read_run(folder: Path, cell: Cell) -> RunScores:
         when_empty=str(summary["when_empty"]),
         steps=result["steps"],
         budget=result["budget"],
+        preset=_preset(summary),
+        training=result.get("training", {}),
     )
 
 
@@ -88,6 +94,11 @@ def write_long(path: Path, runs: Sequence[RunScores]) -> None:
             for row in run.rows:
                 numbers = (f"{row.values.get(key, math.nan):.7g}" for key in columns)
                 writer.writerow([*asdict(run.cell).values(), row.case, row.subject, row.label, *numbers])
+
+
+def _preset(summary: Mapping[str, Any]) -> str:
+    rules = summary.get("lesion_preset")
+    return f"{rules.get('name')} {rules.get('version')}" if isinstance(rules, Mapping) else ""
 
 
 def _lesions(path: Path, subjects: Mapping[str, str]) -> Iterator[CaseRow]:

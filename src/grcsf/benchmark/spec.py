@@ -76,7 +76,7 @@ class Entry(Frozen):
                 raise ValueError(f"entry {self.name}: kind outside needs a command and takes no settings")
             _refuse_placeholders(self.name, self.command)
             _refuse_placeholders(self.name, self.predict_command, (*PLACEHOLDERS, *PREDICT_PLACEHOLDERS))
-        fixed = [key for key in self.settings if key in _FIXED]
+        fixed = [key for key in self.settings if key in _FIXED or key.split(".")[0] == "evaluation"]
         if fixed:
             raise ValueError(f"entry {self.name}: {', '.join(fixed)} is set by the benchmark, the same for all")
         return self

@@ -8,16 +8,40 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from grcsf.benchmark.costs import Costs, costs_of
 from grcsf.benchmark.scores import RunScores
 from grcsf.benchmark.spec import Benchmark, Cell
+from grcsf.errors import OutputError
 from grcsf.evaluation.measures import Difference, Measure, corrected_differences, standard_measures
 from grcsf.evaluation.measures import subject_values as values_of_rows
-from grcsf.evaluation.statistics import Interval, SeedSpread, bootstrap_mean, spread
+from grcsf.evaluation.statistics import (
+    Interval,
+    PairedDifference,
+    SeedSpread,
+    bootstrap_mean,
+    paired_difference,
+    spread,
+)
 from grcsf.evaluation.strata import size_strata
 
-__all__ = ["EntryNumbers", "Group", "SeedRow", "make_groups", "subject_values"]
+__all__ = [
+    "FALSE_FINDINGS",
+    "LESION_FREE",
+    "EntryNumbers",
+    "Group",
+    "SeedDifference",
+    "SeedRow",
+    "make_groups",
+    "subject_values",
+]
+
+LESION_FREE = "lesion-free"
+FALSE_FINDINGS: Mapping[str, str] = MappingProxyType(
+    {"lesions_false": "False lesions", "false_area_mm2": "False mm2", "false_volume_ml": "False ml"}
+)
+"""Columns of ``cases.csv`` and their words: over lesion-free cases they tell apart what has a false alarm in most."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +69,18 @@ class SeedRow:
 
 
 @dataclass(frozen=True)
+class SeedDifference:
+    """Entry minus reference for each seed of its own, and over all of them with each subject's mean over seeds."""
+
+    name: str
+    key: str
+    seeds: tuple[int, ...]
+    folds: tuple[int, ...]
+    by_seed: tuple[float, ...]
+    over_seeds: PairedDifference
+
+
+@dataclass(frozen=True)
 class Group:
     """Runs that may be compared: one data set, label, label fraction, multiple of the budget, and data set predicted.
 
@@ -61,8 +97,10 @@ class Group:
     reference: str
     strata: tuple[str, ...]
     when_empty: str
+    preset: str
     entries: tuple[EntryNumbers, ...]
     seeds: tuple[SeedRow, ...]
+    seed_differences: tuple[SeedDifference, ...]
 
     @property
     def title(self) -> str:
@@ -120,9 +158,14 @@ def subject_values(runs: Iterable[RunScores], label: str, measure: Measure) -> d
 
 
 def measures_of(runs: Sequence[RunScores]) -> list[Measure]:
-    """What is measured: overlap and detection in lesion cases, Dice and recall by size, false alarms elsewhere."""
+    """What is measured: the standard measures, and what was predicted where there is nothing to find."""
     known = {key for run in runs for row in run.rows[:1] for key in row.values}
-    return standard_measures(known, runs[0].spatial_dims, contrasts=any(run.lesions for run in runs))
+    found = standard_measures(known, runs[0].spatial_dims, lesions=any(run.lesions for run in runs))
+    return [*found, *(_where_nothing_is(key) for key in FALSE_FINDINGS if key in known)]
+
+
+def _where_nothing_is(key: str) -> Measure:
+    return Measure(f"{key}@{LESION_FREE}", lambda row: row.values[key], lambda row: not row.has_lesion, True)
 
 
 def _names(spec: Benchmark) -> list[str]:
@@ -139,6 +182,7 @@ def _group(
     part: str,
     reference: str,
 ) -> Group:
+    _refuse_other_rules(every)
     cell, measures = every[0].cell, measures_of(every)
     by_entry = {name: [run for run in grid if run.cell.entry == name] for name in _names(spec)}
     by_entry = {name: found for name, found in by_entry.items() if found}
@@ -165,9 +209,22 @@ def _group(
         reference=reference,
         strata=size_strata(every[0].spatial_dims),
         when_empty=every[0].when_empty,
+        preset=every[0].preset,
         entries=tuple(entries),
         seeds=tuple(_seed_rows(spec, every, label, measures)),
+        seed_differences=tuple(_seed_differences(spec, every, label, measures, reference)),
     )
+
+
+def _refuse_other_rules(runs: Sequence[RunScores]) -> None:
+    first = runs[0]
+    for run in runs:
+        for name, mine, its in (("preset", first.preset, run.preset), ("when_empty", first.when_empty, run.when_empty)):
+            if mine != its:
+                raise OutputError(
+                    f"{run.cell.id}: scored with evaluation.{name} {its}, {first.cell.id} with {mine}; one table "
+                    "needs one rule: run them with the same settings"
+                )
 
 
 def _interval(runs: Sequence[RunScores], label: str, measure: Measure) -> Interval | None:
@@ -226,6 +283,34 @@ def _seed_rows(
             if shared:
                 table = [[values[subject] for subject in shared] for values in chosen.values()]
                 yield SeedRow(name, measure.key, tuple(seeds), tuple(sorted(folds)), spread(table))
+
+
+def _seed_differences(
+    spec: Benchmark, runs: Sequence[RunScores], label: str, measures: Sequence[Measure], reference: str
+) -> Iterable[SeedDifference]:
+    """Differences to the reference over the folds that all shared seeds of both were run on."""
+    by_entry = {name: {_place(run): run for run in runs if run.cell.entry == name} for name in _names(spec)}
+    base = by_entry.get(reference, {})
+    for name, mine in by_entry.items():
+        shared = {
+            seed: {fold for fold, other in mine if other == seed and (fold, seed) in base} for _, seed in {*mine, *base}
+        }
+        seeds, folds = _most_seeds({seed: found for seed, found in shared.items() if found})
+        if name == reference or len(seeds) < 2:
+            continue
+        for measure in (m for m in measures if m.paired):
+            pairs = {
+                seed: _paired_values(
+                    [mine[fold, seed] for fold in folds], [base[fold, seed] for fold in folds], label, measure
+                )
+                for seed in seeds
+            }
+            every = [(fold, seed) for fold in folds for seed in seeds]
+            ours, theirs = _paired_values([mine[at] for at in every], [base[at] for at in every], label, measure)
+            if ours and all(one for one, _ in pairs.values()):
+                by_seed = tuple(paired_difference(*pair).mean for pair in pairs.values())
+                over = paired_difference(ours, theirs)
+                yield SeedDifference(name, measure.key, tuple(seeds), tuple(sorted(folds)), by_seed, over)
 
 
 def _most_seeds(folds_by_seed: Mapping[int, set[int]]) -> tuple[list[int], set[int]]:

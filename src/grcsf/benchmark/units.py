@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -64,9 +64,9 @@ class Unit:
             return self.command
         return (sys.executable, "-m", "grcsf.benchmark.worker", step, str(self.folder))
 
-    def is_done(self) -> bool:
-        """Whether every step ended well."""
-        return all(self.files(step).read().get("status") == "done" for step in self.steps)
+    def is_done(self, steps: Sequence[str]) -> bool:
+        """Whether each of these steps ended well."""
+        return all(self.files(step).read().get("status") == "done" for step in steps)
 
     def chain(self) -> Iterator[Unit]:
         """This unit and those it needs, first things first."""
@@ -114,8 +114,9 @@ def run_unit(spec: Benchmark, cell: Cell, out: Path, data_root: Path | None) -> 
     claim |= {"budget": spec.budget.model_dump(mode="json"), "times": cell.times}
     if entry.kind == "outside":
         command = tuple(part.format(**_values(spec, cell, base)) for part in entry.command)
-        claim |= {"command": list(entry.command)}
-        job = {**base, "settings": Settings().model_dump(mode="json"), "budget": _amounts(spec.budget, cell.times)}
+        settings = spec.entry_settings(cell.entry, seed=cell.seed, fraction=cell.fraction)
+        claim |= {"command": list(entry.command), "settings": settings.model_dump(mode="json", include={"evaluation"})}
+        job = {**base, "settings": settings.model_dump(mode="json"), "budget": _amounts(spec.budget, cell.times)}
         return Unit(cell.id, folder, OUTSIDE_STEPS, job, claim, needs, command)
     settings = spec.entry_settings(cell.entry, seed=cell.seed, fraction=cell.fraction)
     before, places = shared.stages(settings, base, needs)
@@ -167,8 +168,9 @@ def claim_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str
     what is done, the value that leaves things as they were.
     """
     claim, today = dict(before), to_plain(now)
-    if "settings" in claim and "settings" in today:
-        claim["settings"] = _completed(claim["settings"], today["settings"], _AS_BEFORE.model_dump(mode="json"))
+    if "settings" in today:
+        default = _AS_BEFORE.model_dump(mode="json")
+        claim["settings"] = _completed(claim.get("settings", {}), today["settings"], default)
     return flat_differences(claim, today)
 
 

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from grcsf.benchmark.figures import forest_figure, strata_figure, write_figure
 from grcsf.benchmark.scores import read_runs, write_long
 from grcsf.benchmark.spec import Benchmark
-from grcsf.benchmark.tables import Group, make_groups
+from grcsf.benchmark.tables import FALSE_FINDINGS, LESION_FREE, Group, make_groups
 from grcsf.evaluation.measures import FALSE_ALARMS, FOUND, LESION_WISE, OVERLAP
 from grcsf.evaluation.strata import CONTRAST_STRATA
 from grcsf.io.files import atomic_path, make_folder, write_json
@@ -64,6 +64,8 @@ def write_tables(spec: Benchmark, out: Path) -> Path:
     write_json(folder / "tables.json", {"title": spec.title, "note": spec.note, "status": status, "groups": groups})
     _write_csv(folder / "tables.csv", groups)
     heads = [f"# {spec.title}", "", *([spec.note, ""] if spec.note else []), f"{status} {_terms(spec)}", ""]
+    described = [f"- **{entry.name}**: {entry.description}" for entry in spec.entries if entry.description]
+    heads += [*described, ""] if described else []
     parts = [[f"## {title}", "", *(table.to_markdown() for table in found)] for title, found in tables.items()]
     _write_text(folder / "tables.md", "\n".join([*heads, *(line for part in parts for line in part)]).rstrip() + "\n")
     figures = _write_figures(make_folder(folder / "figures"), groups)
@@ -74,7 +76,8 @@ def write_tables(spec: Benchmark, out: Path) -> Path:
 
 def group_tables(group: Group) -> list[Table]:
     """The tables of one group, in the order of reading."""
-    small = group.strata[0]
+    small, preset = group.strata[0], f"Preset {group.preset}. " if group.preset else ""
+    false_findings = {f"{key}@{LESION_FREE}": name for key, name in FALSE_FINDINGS.items()}
     overlap = _interval_table(
         "Lesion cases",
         "Mean over subjects with a lesion and its bootstrap 95 % interval.",
@@ -83,24 +86,36 @@ def group_tables(group: Group) -> list[Table]:
     )
     lesion_wise = _interval_table(
         "Lesion by lesion, and false alarms",
-        f"Cases with both masks empty: {_POLICY.get(group.when_empty, group.when_empty)}; false alarms: share of "
-        "lesion-free cases with a predicted voxel.",
+        f"{preset}Cases with both masks empty: {_POLICY.get(group.when_empty, group.when_empty)}; false alarms: share "
+        "of lesion-free cases with a predicted voxel; false lesions and their size: means over these cases.",
         group,
-        {**{key: key.replace("_", " ").capitalize() for key in LESION_WISE}, FALSE_ALARMS: "False alarms"},
+        {
+            **{key: key.replace("_", " ").capitalize() for key in LESION_WISE},
+            FALSE_ALARMS: "False alarms",
+            **false_findings,
+        },
     )
     sizes = [
-        _interval_table(f"{name} by lesion size", "", group, {f"{key}@{size}": size for size in group.strata})
-        for key, name in (("dice", "Dice"), ("recall", "Recall"), ("lesion_recall", "Lesion recall"))
+        _interval_table(f"{name} by size of the case's lesion", "", group, {f"{key}@{s}": s for s in group.strata})
+        for key, name in (("dice", "Dice"), ("recall", "Recall"))
     ]
+    found_by_size = _interval_table(
+        "Lesions found, by size",
+        "Share of a subject's lesions of that size that were detected, each lesion by itself.",
+        group,
+        {f"{FOUND}@{size}": size for size in group.strata},
+    )
     contrast = _interval_table(
         "Lesions found, by contrast",
         "Share of a subject's lesions that were detected; lesion to surrounding ratio.",
         group,
         {f"{FOUND}@{name} contrast": f"{name} contrast" for name in CONTRAST_STRATA},
     )
-    keys = ("dice", "recall", "lesion_f1", f"dice@{small}", f"recall@{small}", FALSE_ALARMS)
-    found = [overlap, lesion_wise, *sizes, contrast, _difference_table(group, keys), _cost_table(group)]
-    return [table for table in [*found, _seed_table(group)] if table is not None]
+    of_small = (f"{key}@{small}" for key in ("dice", "recall", FOUND))
+    keys = ("dice", "recall", "lesion_f1", *of_small, FALSE_ALARMS, *false_findings)
+    found = [overlap, lesion_wise, *sizes, found_by_size, contrast, _difference_table(group, keys)]
+    found += [_seed_difference_table(group, keys), _seed_table(group), _cost_table(group)]
+    return [table for table in found if table is not None]
 
 
 def _interval_table(title: str, note: str, group: Group, columns: Mapping[str, str]) -> Table | None:
@@ -130,11 +145,33 @@ def _difference_table(group: Group, keys: Sequence[str]) -> Table | None:
             rows.append((entry.name, *cells))
     note = (
         f"Entry minus {group.reference}, paired by subject over the folds and seeds that both have; bootstrap 95 % "
-        "interval; p of Wilcoxon's signed-rank test, corrected after Holm over the entries of a column."
+        "interval; p of Wilcoxon's signed-rank test, corrected after Holm over the entries of a column. Both are about "
+        "these trainings: another seed of the same entry can differ from the first as much, and as surely."
     )
-    return Table(
-        f"Differences to {group.reference}", note, ("entry", *(key.replace("@", ", ") for key in known)), tuple(rows)
+    return Table(f"Differences to {group.reference}", note, ("entry", *map(_words, known)), tuple(rows))
+
+
+def _seed_difference_table(group: Group, keys: Sequence[str]) -> Table | None:
+    found = [row for row in group.seed_differences if row.key in keys]
+    if not found:
+        return None
+    rows = tuple(
+        (
+            row.name,
+            _words(row.key),
+            " ".join(map(str, row.seeds)),
+            " ".join(map(str, row.folds)),
+            " ".join(f"{value:+.3f}" for value in row.by_seed),
+            f"{_interval(row.over_seeds, sign=True)} n={row.over_seeds.n}",
+        )
+        for row in found
     )
+    note = (
+        f"Entry minus {group.reference} for each seed that both have, and with each subject's mean over these seeds. "
+        "A difference whose sign changes with the seed says nothing of the method."
+    )
+    header = ("entry", "score", "seeds", "folds", "seed by seed", "mean over seeds")
+    return Table(f"Differences to {group.reference}, seed by seed", note, header, rows)
 
 
 def _cost_table(group: Group) -> Table:
@@ -155,14 +192,16 @@ def _cost_table(group: Group) -> Table:
                 f"{_seconds(c.prediction_wall_seconds)}{mark} / {_seconds(c.prediction_cpu_seconds)}{mark}",
                 _memory(c.prediction_memory_mb),
                 f"{c.cases / max(entry.runs, 1):.0f}",
+                ", ".join(c.precisions) or "-",
             )
         )
     sizes = ("entry", "parameters (+ MAE)", "multiply-adds forward", "multiply-adds training", "steps")
-    times = ("training s wall / CPU", "training MB", "prediction s wall / CPU", "prediction MB", "cases")
+    times = ("training s wall / CPU", "training MB", "prediction s wall / CPU", "prediction MB", "cases", "precision")
     note = (
         "Means over runs, the largest memory. Training counts three forward passes a step, and charges pre-training "
-        "and residual maps to every run that uses them, shared or not. * a run was stopped and resumed: its times are "
-        "those of the last part."
+        "and residual maps to every run that uses them, shared or not; forward is the network alone, prediction "
+        "seconds hold the passes that make the maps. * a run was stopped and resumed: a time is that of its last part. "
+        "Precision: - where it was not stored."
     )
     return Table("Cost of a run", note, (*sizes, *times), tuple(rows))
 
@@ -173,7 +212,7 @@ def _seed_table(group: Group) -> Table | None:
     rows = tuple(
         (
             row.name,
-            row.key.replace("@", ", "),
+            _words(row.key),
             " ".join(map(str, row.seeds)),
             " ".join(map(str, row.folds)),
             f"{row.spread.mean:.3f}",
@@ -261,7 +300,8 @@ def _write_text(path: Path, text: str) -> None:
 def _interval(value: Any, *, sign: bool = False) -> str:
     if value is None or math.isnan(value.mean):
         return "-"
-    form = "+.3f" if sign else ".3f"
+    digits = 3 if abs(value.mean) < 10 else 1  # areas
+    form = f"+.{digits}f" if sign else f".{digits}f"
     if math.isnan(value.low):  # a single subject has no interval
         return f"{value.mean:{form}}"
     return f"{value.mean:{form}} [{value.low:{form}}, {value.high:{form}}]"
@@ -271,6 +311,10 @@ def _counted(value: Any, most: int) -> str:
     """An interval, with its n where that is not the one of the header, as where a fold of the entry is not there."""
     text = _interval(value)
     return text if text == "-" or value.n == most else f"{text} n={value.n}"
+
+
+def _words(key: str) -> str:
+    return key.replace("@", ", ").replace("_", " ")
 
 
 def _p(value: float) -> str:

@@ -186,7 +186,7 @@ def _compare_label(
     first = next(iter(summaries.values()))
     further = extra_columns(first.extra_rules, first.spatial_dims)
     known = {key for found in rows.values() for row in found[:1] for key in row.values}
-    measures = standard_measures(known, first.spatial_dims, contrasts=any(lesions.values()), further=further)
+    measures = standard_measures(known, first.spatial_dims, lesions=any(lesions.values()), further=further)
     values: dict[str, dict[str, dict[str, float]]] = {name: {} for name in summaries}
     for name, measure in itertools.product(summaries, measures):
         found = rows[name] if measure.of == "cases" else lesions[name]

@@ -90,7 +90,7 @@ def _label_lines(label: LabelComparison, summary: Summary) -> Iterator[str]:
         ("cases with a lesion; false alarms: share of lesion-free subjects", [key for key in _MAIN if key in known]),
         ("on request, cases with a lesion", further),
         ("by size of the lesion of the case", [key for key in known if "@" in key and not key.startswith(FOUND)]),
-        ("share of lesions found, by contrast", [key for key in known if key.startswith(FOUND)]),
+        ("share of lesions found, by size and contrast of each", [key for key in known if key.startswith(FOUND)]),
     )
     for title, keys in groups:
         if keys:

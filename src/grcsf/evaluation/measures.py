@@ -127,14 +127,17 @@ def corrected_differences(
 
 
 def standard_measures(
-    known: Collection[str], spatial_dims: int, *, contrasts: bool, further: Sequence[str] = ()
+    known: Collection[str], spatial_dims: int, *, lesions: bool, further: Sequence[str] = ()
 ) -> list[Measure]:
-    """What is measured: overlap and detection in lesion cases, Dice and recall by size, false alarms elsewhere.
+    """What is measured: overlap and detection in lesion cases, false alarms elsewhere, both by class.
+
+    Dice and recall go by the lesion of the whole case, the share of lesions found by the size and contrast of each
+    lesion.
 
     Args:
         known: numbers that the rows hold; a measure of another one is left out.
         spatial_dims: 2 or 3; decides the classes of size.
-        contrasts: whether there are rows of lesions, for the share found by contrast.
+        lesions: whether there are rows of lesions, for the share found.
         further: numbers made on request, measured in lesion cases and tested too.
     """
     paired = {"dice", "recall", "lesion_f1", "lesion_recall", *further}
@@ -144,10 +147,13 @@ def standard_measures(
         if key in known
     ]
     for index, name in enumerate(size_strata(spatial_dims)):
-        for key in ("dice", "recall", "lesion_recall"):
+        for key in ("dice", "recall"):
             if key in known:
-                found.append(Measure(f"{key}@{name}", _reader(key), _of_size(name, spatial_dims), index == 0))
-    for name in CONTRAST_STRATA if contrasts else ():
+                found.append(Measure(f"{key}@{name}", _reader(key), _case_of_size(name, spatial_dims), index == 0))
+        if lesions:
+            of_size = _lesion_of_size(name, spatial_dims)
+            found.append(Measure(f"{FOUND}@{name}", _reader("detected"), of_size, index == 0, "lesions"))
+    for name in CONTRAST_STRATA if lesions else ():
         found.append(Measure(f"{FOUND}@{name} contrast", _reader("detected"), _of_contrast(name), False, "lesions"))
     alarm = Measure(
         FALSE_ALARMS, lambda row: float(row.values["n_prediction"] > 0), lambda row: not row.has_lesion, True
@@ -159,8 +165,12 @@ def _reader(key: str) -> Callable[[CaseRow], float]:
     return lambda row: row.values.get(key, math.nan)
 
 
-def _of_size(name: str, spatial_dims: int) -> Callable[[CaseRow], bool]:
+def _case_of_size(name: str, spatial_dims: int) -> Callable[[CaseRow], bool]:
     return lambda row: row.has_lesion and size_stratum(row.size, spatial_dims) == name
+
+
+def _lesion_of_size(name: str, spatial_dims: int) -> Callable[[CaseRow], bool]:
+    return lambda row: size_stratum(row.values["size"], spatial_dims) == name
 
 
 def _of_contrast(name: str) -> Callable[[CaseRow], bool]:

@@ -64,11 +64,12 @@ class Budget:
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a training did: steps taken, seconds of training, best selection score (nan if none)."""
+    """What a training did: steps, seconds, best selection score (nan if none), precision that it computed in."""
 
     steps: int
     seconds: float
     best_score: float
+    precision: str
 
 
 def fit(
@@ -104,7 +105,7 @@ def fit(
     if conductor.interrupted:
         raise TrainingError(f"interrupted at step {trainer.global_step}; the state is saved, go on with --resume")
     best = conductor.best if math.isfinite(conductor.best) else math.nan
-    return FitResult(trainer.global_step, conductor.elapsed, best)
+    return FitResult(trainer.global_step, conductor.elapsed, best, str(trainer.precision))
 
 
 def _trainer(budget: Budget, conductor: Conductor) -> lightning.Trainer:

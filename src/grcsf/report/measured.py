@@ -135,7 +135,7 @@ def _method(name: str, label: str, folds: Sequence[FoldContents], subjects: Subj
     lesions = subjects.rows(row for table in tables for row in table.lesions if row.label == label)
     known = {key for row in rows[:1] for key in row.values}
     further = [key for key in (rows[0].values if rows else ()) if key not in _NO_FURTHER]
-    measures = standard_measures(known, tables[0].spatial_dims, contrasts=bool(lesions), further=further)
+    measures = standard_measures(known, tables[0].spatial_dims, lesions=bool(lesions), further=further)
     values = {m.key: values_with_gaps(rows if m.of == "cases" else lesions, label, m) for m in measures}
     scores = [score for table in tables for score in table.cases if score.label == label]
     lesion = [score for score in scores if score.has_lesion]

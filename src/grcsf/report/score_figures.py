@@ -63,16 +63,17 @@ def _cases(run: RunContents, label: str) -> dict[str, list[CaseScore]]:
 
 
 def _strata(numbers: LabelNumbers, index: int) -> Iterator[Titled]:
-    for name, start, title, what in (
-        ("dice-size", "dice@", "Dice by size of the lesion of a case", "Dice"),
-        ("found-contrast", "lesions_found@", "Share of lesions found by contrast", "share found"),
+    for name, start, end, title, what in (
+        ("dice-size", "dice@", ("mm2", "ml"), "Dice by size of the lesion of a case", "Dice"),
+        ("found-size", "lesions_found@", ("mm2", "ml"), "Share of lesions found by size", "share found"),
+        ("found-contrast", "lesions_found@", " contrast", "Share of lesions found by contrast", "share found"),
     ):
         rows = {
             key.removeprefix(start).replace("mm2", "mm²"): {
                 method.name: method.scores[key] for method in numbers.methods if key in method.scores
             }
             for key in numbers.keys
-            if key.startswith(start)
+            if key.startswith(start) and key.endswith(end)
         }
         figure = interval_figure(f"{name}-{index}", rows, what)
         if figure is not None:

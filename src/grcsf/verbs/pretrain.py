@@ -93,6 +93,7 @@ def pretrain(
         )
         record.add("steps", result.steps)
         record.add("training_seconds", round(result.seconds, 1))
+        record.add("precision", result.precision)
         record.add("images", sum(len(names) for _, names in stores))
     return load_mae(out)
 

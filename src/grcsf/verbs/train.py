@@ -96,6 +96,7 @@ def train(
         )
         record.add("steps", result.steps)
         record.add("training_seconds", round(result.seconds, 1))
+        record.add("precision", result.precision)
         record.add("parameters", sum(p.numel() for p in model.network.parameters()))
     return model
 
