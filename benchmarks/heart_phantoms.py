@@ -64,7 +64,7 @@ def score_folder(dataset: Path, masks: Path) -> dict[str, Any]:
     """Scores of a method over all held-out phantoms."""
     data = read_dataset(dataset)
     cases = {}
-    for name in get_fold(data, 0, 0).val:
+    for name in get_fold(data, 0).val:
         case = data.case(name)
         assert case.label is not None
         cases[name] = score_case(case.images[0], case.label, masks / f"{name}{data.file_ending}")

@@ -57,6 +57,16 @@ def test_default_yaml_names_every_setting_with_its_default() -> None:
     assert written == Settings().model_dump(mode="json")
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "decisions").glob("0*.md")), ids=lambda path: path.stem)
+def test_a_decision_names_the_default_of_today(page: Path) -> None:
+    line = next((line for line in page.read_text("utf-8").splitlines() if line.startswith("Setting: ")), "")
+    for name, told in re.findall(r"`([a-z]+\.[a-z_]+)` \(default `?([\w.-]+(?:,\d{3})*)", line):
+        value: object = Settings()
+        for part in name.split("."):
+            value = getattr(value, part)
+        assert value == yaml.safe_load(told.replace(",", "")), f"{name} is {value}"
+
+
 def test_settings_page_names_every_setting(reference: ModuleType) -> None:
     page = reference.page()
     for group, value in Settings():

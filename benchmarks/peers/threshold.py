@@ -41,7 +41,7 @@ def main() -> None:
     args = parser.parse_args()
     data, started = read_dataset(args.data), time.perf_counter()
     folder = make_folder(args.out / "validation")
-    for name in get_fold(data, args.fold, 0).val:
+    for name in get_fold(data, args.fold).val:
         path = data.case(name).images[0]
         volume = read_volume(path)
         voxel_mm3 = float(np.prod(volume.geometry.spacing_mm))

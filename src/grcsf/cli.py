@@ -154,7 +154,7 @@ def pretrain(
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Pre-train the masked autoencoder of a fold on images without labels."""
+    """Pre-train the masked autoencoder of a fold; labels are not needed, training lesions are left out of its loss."""
     extra = (f"mae.minutes={minutes}",) if minutes is not None else ()
     settings = settings_of(config, set_, seed, workers, extra)
     from grcsf.verbs.pretrain import pretrain as call

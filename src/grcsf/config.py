@@ -264,7 +264,9 @@ class InferenceSettings(Frozen):
 
     overlap: float = Field(0.5, ge=0, lt=1, description="Overlap of sliding windows.")
     batch_size: int = Field(8, ge=1, description="Windows or slices at a time.")
-    mirroring: bool = Field(True, description="Average over mirrored copies along the in-plane axes.")
+    mirroring: bool = Field(
+        True, description="Average with the copy mirrored left-right, where a slice or volume has that axis."
+    )
     threshold: float = Field(0.5, gt=0, lt=1, description="Probability above which a voxel is lesion.")
     min_lesion_mm: float = Field(0.0, ge=0, description="Remove components below this size (mm2 or mm3); 0: keep all.")
     min_lesion_peak: float = Field(

@@ -79,7 +79,7 @@ def test_folds_of_the_file_are_used(tmp_path):
     (tmp_path / "splits_final.json").write_text(json.dumps([{"train": ["c000"], "val": ["c001", "c002"]}]))
     dataset = dataset_of([1, 2, 3], tmp_path)
     assert read_folds(dataset) == [Fold(("c000",), ("c001", "c002"))]
-    assert get_fold(dataset, 0, seed=5) == Fold(("c000",), ("c001", "c002"))
+    assert get_fold(dataset, 0) == Fold(("c000",), ("c001", "c002"))
     with pytest.raises(DatasetError, match="fold 1 asked for; it has 1 folds, 0 to 0"):
         get_fold(dataset, 1)
 
@@ -101,7 +101,7 @@ def test_a_file_of_another_form_is_refused(tmp_path, content):
 def test_without_a_file_there_are_five_folds_or_one_per_patient(tmp_path, patients, folds):
     dataset = dataset_of(list(range(patients)), tmp_path)
     assert read_folds(dataset) is None
-    assert get_fold(dataset, folds - 1, seed=3) == make_folds(dataset, folds, seed=3)[folds - 1]
+    assert get_fold(dataset, folds - 1) == make_folds(dataset, folds)[folds - 1]
     with pytest.raises(DatasetError, match=f"it has {folds} folds"):
         get_fold(dataset, folds)
 

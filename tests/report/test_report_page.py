@@ -50,7 +50,9 @@ def test_page_has_every_part(make_sample: MakeSample, volumes: bool) -> None:
     assert f"{1:064d}" in page.text
     assert len(page.all("img")) == 8 * 5  # 7 lesion cases and a false alarm; image, reference, prediction, two maps
     assert len(page.waiting) == 2 * 5  # the first six cases stand in the page
-    assert len(page.all("svg")) == 3 + 3 + 2  # curves; distribution, size, Bland-Altman; strata of size and contrast
+    assert (
+        len(page.all("svg")) == 3 + 3 + 3
+    )  # curves; cases, sizes, Bland-Altman; Dice and found by size, found by contrast
     assert ("slice 4 of 5" in page.text) is volumes
 
 

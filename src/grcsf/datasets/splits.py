@@ -95,13 +95,15 @@ def fold_faults(dataset: Dataset, folds: Sequence[Fold]) -> list[str]:
     return faults
 
 
-def get_fold(dataset: Dataset, index: int, seed: int = 0) -> Fold:
+def get_fold(dataset: Dataset, index: int) -> Fold:
     """One fold: from ``splits_final.json`` if the data set has it, else five folds (fewer for fewer patients).
+
+    Folds that are made do not depend on the seed of a run: trainings of several seeds can then be compared, and
+    averaged, for none has seen another's validation cases.
 
     Args:
         dataset: the data set.
         index: from 0.
-        seed: of the shuffle where folds are made.
 
     Raises:
         LeakageError: the folds of the file leak (see :func:`check_folds`).
@@ -110,7 +112,7 @@ def get_fold(dataset: Dataset, index: int, seed: int = 0) -> Fold:
     folds = read_folds(dataset)
     if folds is None:
         patients = len({case.group for case in dataset.cases})
-        folds = make_folds(dataset, max(2, min(5, patients)), seed)
+        folds = make_folds(dataset, max(2, min(5, patients)))
     check_folds(dataset, folds)
     if not 0 <= index < len(folds):
         raise DatasetError(f"{dataset.name}: fold {index} asked for; it has {len(folds)} folds, 0 to {len(folds) - 1}")

@@ -119,8 +119,8 @@ def _plan(dataset: Dataset, settings: Settings, out: Path, names: tuple[str, ...
     plan = make_plan(fingerprint, settings.preprocess, dataset)
     if fingerprint.requested != names or plan.content_hash() != CaseStore(out).plan.content_hash():
         raise OutputError(
-            f"{out}: was made with other settings or other cases, so it cannot be resumed; "
-            "choose another output or preprocess again with --overwrite"
+            f"{out}: was made with other settings or other cases, so it cannot be resumed; choose another output "
+            "(a run of one fold learns from that fold: another fold needs a folder of its own), or --overwrite it"
         )
     return plan
 

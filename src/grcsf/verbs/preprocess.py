@@ -34,7 +34,7 @@ def preprocess(
     """
     settings = settings or Settings()
     data = read_dataset(Path(dataset))
-    learned_from = get_fold(data, fold, settings.seed).train if fold is not None else None
+    learned_from = get_fold(data, fold).train if fold is not None else None
     return preprocess_dataset(
         data, settings, Path(output), resume=resume, overwrite=overwrite, fingerprint_cases=learned_from
     )

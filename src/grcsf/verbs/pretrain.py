@@ -55,7 +55,7 @@ def pretrain(
     settings, out = settings or Settings(), Path(output)
     check_device(device)
     store, data = CaseStore(Path(preprocessed)), read_dataset(Path(dataset))
-    parts = get_fold(data, fold, settings.seed)
+    parts = get_fold(data, fold)
     require_cases(store, (*parts.train, *parts.val))
     extra = [(Path(folder), find_inputs(Path(folder), len(store.plan.file_channels))) for folder in unlabelled]
     for folder, cases in extra:

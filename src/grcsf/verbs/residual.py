@@ -24,7 +24,7 @@ from grcsf.verbs.common import clear_partial, require_cases
 __all__ = ["cached_maps", "checked_mae", "residual"]
 
 
-def checked_mae(folder: Path, store: CaseStore, dataset: Path, fold: int, seed: int) -> MaeBundle:
+def checked_mae(folder: Path, store: CaseStore, dataset: Path, fold: int) -> MaeBundle:
     """The MAE in ``folder``, refused if it was made under another plan or saw a validation case of the fold.
 
     Raises:
@@ -34,7 +34,7 @@ def checked_mae(folder: Path, store: CaseStore, dataset: Path, fold: int, seed: 
     mae = load_mae(folder)
     if mae.plan_hash != store.plan.content_hash():
         raise ModelError(f"{folder}: this MAE was pre-trained under another preprocessing plan; pre-train it again")
-    val = get_fold(read_dataset(dataset), fold, seed).val
+    val = get_fold(read_dataset(dataset), fold).val
     mae.refuse_if_seen([(name, store.content_hash(name)) for name in val])
     return mae
 
@@ -72,8 +72,8 @@ def residual(
     settings, out = settings or Settings(), Path(output)
     check_device(device)
     store = CaseStore(Path(preprocessed))
-    bundle = checked_mae(Path(mae), store, Path(dataset), fold, settings.seed)
-    parts = get_fold(read_dataset(Path(dataset)), fold, settings.seed)
+    bundle = checked_mae(Path(mae), store, Path(dataset), fold)
+    parts = get_fold(read_dataset(Path(dataset)), fold)
     names = parts.train if part == "train" else (*parts.train, *parts.val)
     require_cases(store, names)
     clear_partial(make_folder(out))

@@ -99,7 +99,7 @@ def run(
     if not folds:
         raise SettingsError("no fold given; expected at least one, such as 0")
     data = read_dataset(Path(dataset))
-    parts = {fold: get_fold(data, fold, settings.seed) for fold in folds}
+    parts = {fold: get_fold(data, fold) for fold in folds}
     ensure_new(out, overwrite, resume)
     clear_partial(make_folder(out))
     _open(out, settings, resume)

@@ -60,11 +60,11 @@ def train(
     check_device(device)
     store, data = CaseStore(Path(preprocessed)), read_dataset(Path(dataset))
     _refuse_missing_mae(settings, mae)
-    parts = get_fold(data, fold, settings.seed)
+    parts = get_fold(data, fold)
     require_cases(store, parts.train)
     bundle = maps = None
     if settings.network.uses_residual and mae is not None:
-        bundle = checked_mae(Path(mae), store, Path(dataset), fold, settings.seed)
+        bundle = checked_mae(Path(mae), store, Path(dataset), fold)
     claim = {
         "fold": fold,
         "plan": store.plan.content_hash(),
