@@ -219,7 +219,9 @@ class TrainingSettings(Frozen):
 
     steps: int = Field(1000, ge=1, description="Optimiser steps.")
     minutes: float | None = Field(None, gt=0, description="Wall-clock budget; ends training before `steps`.")
-    batch_size: int = Field(16, ge=1, description="Patches in a batch.")
+    batch_size: int | None = Field(
+        None, ge=1, description="Patches in a batch; none: 16 in 2-D and 2 in 3-D, where a patch is so much larger."
+    )
     learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of AdamW (warm-up, cosine).")
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay.")
     warmup: float = Field(0.03, ge=0, lt=1, description="Share of the training spent warming up.")
@@ -257,6 +259,10 @@ class TrainingSettings(Frozen):
     patience: int = Field(0, ge=0, description="Epochs without improvement before an early stop; 0: off.")
     steps_per_epoch: int = Field(50, ge=1, description="Steps between checkpoints.")
     label_fraction: float = Field(1.0, gt=0, le=1, description="Share of the labelled training patients to use.")
+
+    def patches(self, spatial_dims: int) -> int:
+        """Patches in a batch of a network of so many dimensions."""
+        return self.batch_size or {2: 16, 3: 2}[spatial_dims]
 
 
 class InferenceSettings(Frozen):

@@ -12,7 +12,8 @@ import pytest
 
 from chain import contents
 from grcsf.benchmark.run import benchmark
-from grcsf.benchmark.units import claim_changes
+from grcsf.benchmark.spec import load_benchmark
+from grcsf.benchmark.units import Unit, claim_changes, run_unit
 from grcsf.config import Settings, load_settings
 from grcsf.errors import OutputError
 from outside import fake_entry
@@ -133,6 +134,18 @@ def test_a_setting_that_is_younger_than_a_run_had_its_default_then() -> None:
         "settings.network.rcu_tokens: False there, True now",
         "settings.training.steps: 1000 there, 7 now",
     ]
+
+
+def test_a_batch_that_is_not_set_is_the_run_that_had_it_set(write_spec: WriteSpec, tmp_path: Path) -> None:
+    def unit(**settings: object) -> Unit:
+        file = write_spec({"name": "ours"}, settings={"preprocess.dimensions": "2d", **settings})
+        spec = load_benchmark(file)
+        return run_unit(spec, spec.cells()[0], tmp_path / "out", None)
+
+    now, before, other = unit(), unit(**{"training.batch_size": 16}), unit(**{"training.batch_size": 8})
+    assert claim_changes(before.claim, now.claim) == []
+    assert [part.id for part in now.chain()] == [part.id for part in before.chain()]
+    assert claim_changes(other.claim, now.claim) == ["settings.training.batch_size: 8 there, 16 now"]
 
 
 def test_a_younger_setting_whose_default_does_something_was_off_then() -> None:

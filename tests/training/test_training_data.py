@@ -44,6 +44,12 @@ def test_batches_are_a_function_of_seed_step_and_rank(make_store, spatial_dims, 
         assert not torch.equal(first["image"], other["image"])
 
 
+@pytest.mark.parametrize(("spatial_dims", "patches"), [(2, 16), (3, 2)])
+def test_a_batch_that_is_not_set_is_small_in_three_dimensions(make_store, spatial_dims, patches):
+    store = make_store(spatial_dims, shape=(9, 14, 12))
+    assert len(LabelledPatches(store, store.names, None, TrainingSettings(), seed=0)(0, 0)["image"]) == patches
+
+
 def test_the_way_of_drawing_is_the_one_that_is_set(make_store):
     store = make_store()
     for way in ("size", "case"):

@@ -106,7 +106,7 @@ def count_costs(settings: Settings, plan: Plan, store: CaseStore, train_cases: S
     mae = _untrained_mae(settings, plan) if settings.network.uses_residual else None
     network = _network(settings, plan, mae)
     forward = multiply_adds(network, plan.patch_size)
-    step = BACKWARD_AND_FORWARD * settings.training.batch_size * forward
+    step = BACKWARD_AND_FORWARD * settings.training.patches(plan.spatial_dims) * forward
     maps = pretraining = 0
     if mae is not None:
         windows = sum(map_windows(store.shape(name), plan.spatial_dims, mae.window, settings) for name in train_cases)

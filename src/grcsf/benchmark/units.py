@@ -260,7 +260,10 @@ def _deciding(settings: Settings) -> dict[str, Any]:
     if not network.uses_residual:
         left_out |= {"mae": True, "residual": True, "inference": {"unknown_anatomy"}}
         left_out["training"].add("map_dropout")
-    return settings.model_dump(mode="json", exclude=left_out)
+    found = settings.model_dump(mode="json", exclude=left_out)
+    if settings.preprocess.dimensions != "auto":  # as it was written before it could be none
+        found["training"]["batch_size"] = settings.training.patches(2 if settings.preprocess.dimensions == "2d" else 3)
+    return found
 
 
 def _amounts(rule: BudgetRule, times: float) -> dict[str, int]:

@@ -52,7 +52,7 @@ class LabelledPatches:
     def __call__(self, step: int, rank: int) -> Batch:
         """Image (B, C, *patch), label (B, 1, *patch) int64, residual (B, R, *patch) where there are maps."""
         rng = step_generator(self.seed, 2, step, rank)
-        draws = self.index.draw_batch(rng, self.settings.batch_size)
+        draws = self.index.draw_batch(rng, self.settings.patches(self.plan.spatial_dims))
         samples = [self.augment(self._sample(case, centre, rng), rng) for case, centre in draws]
         return _collate([self._without_maps(sample, rng) for sample in samples])
 
