@@ -38,8 +38,8 @@ PLAIN = ("network.gcu=off", "network.rcu=false")
 
 def score_case(image: Path, truth: Path, mask: Path) -> dict[str, Any]:
     """Counts of lesions above the smallest size, and both risk categories, of one phantom."""
-    from grcsf.evaluation.agatston import TOTAL, score_calcium
-    from grcsf.evaluation.calcium_rules import RISK_CATEGORIES, CalciumRules, risk_category
+    from grcsf.evaluation.clinical.agatston import TOTAL, score_calcium
+    from grcsf.evaluation.clinical.calcium_rules import RISK_CATEGORIES, CalciumRules, risk_category
 
     scan, reference, predicted = (read_volume(path) for path in (image, truth, mask))
     spacing = scan.geometry.spacing_mm
@@ -84,7 +84,7 @@ def score_folder(dataset: Path, masks: Path) -> dict[str, Any]:
 
 def compare_modes(cases: dict[str, Any]) -> str:
     """How the two modes differ on true masks with calcium, in a sentence."""
-    from grcsf.evaluation.calcium_rules import risk_category
+    from grcsf.evaluation.clinical.calcium_rules import risk_category
 
     pairs = np.array([(case["agatston"][0], case["object3d"]) for case in cases.values() if case["agatston"][0] > 0])
     if not len(pairs):

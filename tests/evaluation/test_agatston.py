@@ -14,8 +14,8 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from grcsf.errors import GridMismatch, ImageError, SettingsError
-from grcsf.evaluation.agatston import TOTAL, score_calcium
-from grcsf.evaluation.calcium_rules import RISK_CATEGORIES, CalciumRules, risk_category, weight_of
+from grcsf.evaluation.clinical.agatston import TOTAL, score_calcium
+from grcsf.evaluation.clinical.calcium_rules import RISK_CATEGORIES, CalciumRules, risk_category, weight_of
 from grcsf.io.geometry import make_geometry
 from grcsf.io.volume import read_volume
 

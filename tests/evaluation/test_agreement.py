@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 from statsmodels.stats.inter_rater import cohens_kappa
 
-from grcsf.evaluation.agreement import bland_altman, icc_absolute, weighted_kappa
+from grcsf.evaluation.methods.agreement import bland_altman, icc_absolute, weighted_kappa
 
 SHROUT_FLEISS = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
 # Bland and Altman 1986: peak expiratory flow, large and mini Wright meter, first measurements, l/min

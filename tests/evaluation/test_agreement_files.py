@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grcsf.errors import DatasetError
-from grcsf.evaluation.agreement_files import (
+from grcsf.evaluation.csv_files import write_rows
+from grcsf.evaluation.methods.agreement_files import (
     MEASURES,
     agreement_table,
     agreement_tree,
@@ -19,7 +20,6 @@ from grcsf.evaluation.agreement_files import (
     read_table,
     write_agreement,
 )
-from grcsf.evaluation.csv_files import write_rows
 from grcsf.io.files import write_json
 
 scores = st.dictionaries(

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from grcsf.errors import DatasetError, SettingsError
-from grcsf.evaluation.comparison import check_against, compare_summaries
-from grcsf.evaluation.comparison_files import comparison_text, comparison_tree, write_comparison
 from grcsf.evaluation.extras import ExtraRules, extra_scores
 from grcsf.evaluation.lesions import score_lesions
+from grcsf.evaluation.methods.comparison import check_against, compare_summaries
+from grcsf.evaluation.methods.comparison_files import comparison_text, comparison_tree, write_comparison
+from grcsf.evaluation.methods.statistics import holm, paired_difference
 from grcsf.evaluation.metrics import METRICS, CasePair
 from grcsf.evaluation.overlap import WhenEmpty
 from grcsf.evaluation.presets import PRESETS
-from grcsf.evaluation.statistics import holm, paired_difference
 from grcsf.evaluation.summary import CaseScore, Summary, summarise
 from grcsf.evaluation.surface import WhenMissed
 

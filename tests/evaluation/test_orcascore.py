@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from grcsf.evaluation.agatston import TOTAL
-from grcsf.evaluation.orcascore import DETECTION_SCORES, Detection, detect_calcium
+from grcsf.evaluation.clinical.agatston import TOTAL
+from grcsf.evaluation.clinical.orcascore import DETECTION_SCORES, Detection, detect_calcium
 from grcsf.io.geometry import make_geometry
 
 VESSELS = {"background": 0, "LAD": 1, "RCA": 2}

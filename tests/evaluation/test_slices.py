@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from grcsf.errors import ImageError
-from grcsf.evaluation.slices import axial_slices, voxel_volume_mm3
+from grcsf.evaluation.clinical.slices import axial_slices, voxel_volume_mm3
 from grcsf.io.geometry import make_geometry
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from grcsf.evaluation.statistics import bootstrap_mean, holm, paired_difference, spread
+from grcsf.evaluation.methods.statistics import bootstrap_mean, holm, paired_difference, spread
 
 numbers = st.lists(st.floats(-100, 100, allow_subnormal=False).map(lambda x: round(x, 3)), min_size=1, max_size=30)
 p_values = st.lists(st.floats(0, 1), min_size=1, max_size=12)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from grcsf.errors import GridMismatch, ImageError, SettingsError
-from grcsf.evaluation.stroke import OUTSIDE, StrokeRules, measure_lesions, midline_mm, territory_loads
+from grcsf.evaluation.clinical.stroke import OUTSIDE, StrokeRules, measure_lesions, midline_mm, territory_loads
 from grcsf.io.geometry import Volume, make_geometry
 
 SHAPE = (11, 8, 6)

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from grcsf.evaluation.methods.statistics import Interval
 from grcsf.evaluation.presets import PRESETS
-from grcsf.evaluation.statistics import Interval
 from grcsf.report.case_table import CaseTable, Column, case_table, json_block
 from grcsf.report.collect import collect_run
 from grcsf.report.measured import Subjects

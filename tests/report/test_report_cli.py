@@ -11,7 +11,7 @@ from typing import Any
 from typer.testing import CliRunner, Result
 
 from grcsf.cli import app
-from grcsf.cli_report import report
+from grcsf.cli.report import report
 from grcsf.errors import OutputError, SettingsError
 from grcsf.report.gallery import CASES
 from pages import Page

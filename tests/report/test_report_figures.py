@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from markupsafe import Markup
 
-from grcsf.evaluation.statistics import Interval
+from grcsf.evaluation.methods.statistics import Interval
 from grcsf.evaluation.volumes import agreement
 from grcsf.report.figures import MANY, curve_figure, scatter_figure
 from grcsf.report.figures_scores import (

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from grcsf.errors import DatasetError, GrcsfError, SettingsError
-from grcsf.evaluation.statistics import bootstrap_mean
+from grcsf.evaluation.methods.statistics import bootstrap_mean
 from grcsf.report.collect import collect_run
 from grcsf.report.measured import find_subjects, label_numbers, main_keys, shared_cases
 from grcsf.report.page import write_report

@@ -14,8 +14,8 @@ import pytest
 import grcsf
 from dicoms import CANARY, MR, PERSON_TAGS, write_series
 from grcsf.errors import DatasetError, OutputError
-from grcsf.evaluation.agreement_files import compare_tables, read_table
-from grcsf.evaluation.calcium_rules import CalciumRules
+from grcsf.evaluation.clinical.calcium_rules import CalciumRules
+from grcsf.evaluation.methods.agreement_files import compare_tables, read_table
 
 AFFINE = np.diag([-0.5, -0.5, 3.0, 1.0])  # axes to the left, posterior, superior, as a scanner's
 VESSELS = {"LAD": 1, "LCX": 2}

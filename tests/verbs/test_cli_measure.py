@@ -11,7 +11,7 @@ import pytest
 
 import grcsf
 from grcsf.errors import DatasetError, ImageError, OutputError, SettingsError
-from grcsf.evaluation.stroke import StrokeRules
+from grcsf.evaluation.clinical.stroke import StrokeRules
 
 AFFINE = np.array([[-1.0, 0, 0, 9.5], [0, 1.0, 0, 0], [0, 0, 2.0, 0], [0, 0, 0, 1]])  # x from 9.5 down to -9.5
 

@@ -14,8 +14,8 @@ import pytest
 from scipy import stats
 
 import grcsf
-from grcsf.evaluation.comparison_files import comparison_tree
-from grcsf.evaluation.statistics import bootstrap_mean, holm, paired_difference
+from grcsf.evaluation.methods.comparison_files import comparison_tree
+from grcsf.evaluation.methods.statistics import bootstrap_mean, holm, paired_difference
 from grcsf.io.files import to_plain
 
 METHODS, SUBJECTS = ("a", "b", "c"), 9

@@ -20,8 +20,8 @@ from grcsf.benchmark.run import BenchmarkResult
 from grcsf.datasets.case_check import Problem
 from grcsf.datasets.validate import ValidationReport
 from grcsf.errors import ImageError, SettingsError
-from grcsf.evaluation.comparison import Comparison
 from grcsf.evaluation.html import failed_html
+from grcsf.evaluation.methods.comparison import Comparison
 from grcsf.evaluation.summary import Summary
 from grcsf.io.geometry import Volume, make_geometry
 from grcsf.io.volume import read_volume

@@ -12,7 +12,7 @@ from typing import Any
 from grcsf.benchmark.queue import RESULT_FILE
 from grcsf.benchmark.spec import Cell
 from grcsf.errors import OutputError
-from grcsf.evaluation.measures import CaseRow
+from grcsf.evaluation.methods.measures import CaseRow
 from grcsf.io.files import atomic_path, read_json
 
 __all__ = ["RunScores", "read_run", "read_runs", "write_long"]

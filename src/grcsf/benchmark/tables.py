@@ -14,9 +14,9 @@ from grcsf.benchmark.costs import Costs, costs_of
 from grcsf.benchmark.scores import RunScores
 from grcsf.benchmark.spec import Benchmark, Cell
 from grcsf.errors import OutputError
-from grcsf.evaluation.measures import Difference, Measure, corrected_differences, standard_measures
-from grcsf.evaluation.measures import subject_values as values_of_rows
-from grcsf.evaluation.statistics import (
+from grcsf.evaluation.methods.measures import Difference, Measure, corrected_differences, standard_measures
+from grcsf.evaluation.methods.measures import subject_values as values_of_rows
+from grcsf.evaluation.methods.statistics import (
     Interval,
     PairedDifference,
     SeedSpread,

@@ -17,7 +17,7 @@ from grcsf.benchmark.figures import forest_figure, strata_figure, write_figure
 from grcsf.benchmark.scores import read_runs, write_long
 from grcsf.benchmark.spec import Benchmark
 from grcsf.benchmark.tables import FALSE_FINDINGS, LESION_FREE, Group, make_groups
-from grcsf.evaluation.measures import FALSE_ALARMS, FOUND, LESION_WISE, OVERLAP
+from grcsf.evaluation.methods.measures import FALSE_ALARMS, FOUND, LESION_WISE, OVERLAP
 from grcsf.evaluation.strata import CONTRAST_STRATA
 from grcsf.io.files import atomic_path, make_folder, write_json
 

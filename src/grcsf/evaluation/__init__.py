@@ -1,1 +1,1 @@
-"""Scores of predicted masks against reference masks, of any method; numpy and scipy only."""
+"""Scores of predicted masks against reference masks, of any method; no torch."""

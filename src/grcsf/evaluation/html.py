@@ -10,10 +10,10 @@ from grcsf.evaluation.metrics import METRICS
 from grcsf.io.html import block, number, paragraph, table
 
 if TYPE_CHECKING:
-    from grcsf.evaluation.calcium import CalciumSummary
-    from grcsf.evaluation.comparison import Comparison, LabelComparison
-    from grcsf.evaluation.statistics import Interval
-    from grcsf.evaluation.stroke_cases import StrokeSummary
+    from grcsf.evaluation.clinical.calcium import CalciumSummary
+    from grcsf.evaluation.clinical.stroke_cases import StrokeSummary
+    from grcsf.evaluation.methods.comparison import Comparison, LabelComparison
+    from grcsf.evaluation.methods.statistics import Interval
     from grcsf.evaluation.summary import LabelSummary, Summary
 
 __all__ = ["calcium_html", "comparison_html", "failed_html", "stroke_html", "summary_html"]

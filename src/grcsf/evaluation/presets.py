@@ -154,7 +154,7 @@ PRESETS: Mapping[str, LesionPreset] = MappingProxyType({preset.name: preset for 
     Lesions are 6-connected; F1 is the harmonic mean of sensitivity and positive predictive value by volume; both are
     given by number too. Source: standard, http://orcascore.isi.uu.nl/evaluation/. The page names no overlap that makes
     a lesion found: one voxel is our reading. Masks have to hold voxels above 130 HU only, as the challenge's do;
-    ``grcsf calcium`` with references applies the threshold itself (:mod:`grcsf.evaluation.orcascore`).
+    ``grcsf calcium`` with references applies the threshold itself (:mod:`grcsf.evaluation.clinical.orcascore`).
 ``panoptica-iou0.5``
     Pairs with an intersection over union of at least 0.5, each lesion once. Source: second-hand, the default of
     https://github.com/BrainLesion/panoptica (NaiveThresholdMatching; 26 neighbours in 3-D, 4 in 2-D; nan if empty).

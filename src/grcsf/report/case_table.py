@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from grcsf.evaluation.measures import CaseRow
+from grcsf.evaluation.methods.measures import CaseRow
 from grcsf.report.collect import RunContents
 from grcsf.report.measured import Subjects
 from grcsf.report.words import measure_title, score_text, size_text

@@ -15,7 +15,7 @@ import yaml
 
 from grcsf.errors import GrcsfError
 from grcsf.evaluation.calibration_files import CALIBRATION_FILES
-from grcsf.evaluation.comparison_files import COMPARISON_FILES
+from grcsf.evaluation.methods.comparison_files import COMPARISON_FILES
 from grcsf.io.volume import ending_of, stem_of
 from grcsf.report.score_table import NEEDED, ScoreTable, case_row, case_score, is_reference, lesion_row, number_of
 from grcsf.report.words import without_folders

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
-from grcsf.evaluation.statistics import Interval
+from grcsf.evaluation.methods.statistics import Interval
 from grcsf.evaluation.volumes import Agreement
 from grcsf.report.figures import COLOURS, INK, MANY, MARKERS, STYLES, Points, short_name, svg_figure
 from grcsf.report.words import number_text, score_text, size_text

@@ -10,11 +10,11 @@ from typing import Any
 from grcsf.datasets.dataset import Dataset
 from grcsf.datasets.naming import guess_group
 from grcsf.errors import GrcsfError
-from grcsf.evaluation.comparison import MethodNumbers, PairNumbers, values_with_gaps
-from grcsf.evaluation.comparison_files import COMPARISON_FILES
-from grcsf.evaluation.measures import FALSE_ALARMS, LESION_WISE, OVERLAP, CaseRow, Difference, standard_measures
+from grcsf.evaluation.methods.comparison import MethodNumbers, PairNumbers, values_with_gaps
+from grcsf.evaluation.methods.comparison_files import COMPARISON_FILES
+from grcsf.evaluation.methods.measures import FALSE_ALARMS, LESION_WISE, OVERLAP, CaseRow, Difference, standard_measures
+from grcsf.evaluation.methods.statistics import Interval, bootstrap_mean
 from grcsf.evaluation.metrics import METRICS
-from grcsf.evaluation.statistics import Interval, bootstrap_mean
 from grcsf.evaluation.strata import CONTRAST_STRATA, contrast_stratum, size_strata, size_stratum
 from grcsf.evaluation.volumes import Agreement, agreement
 from grcsf.report.collect import FoldContents, RunContents

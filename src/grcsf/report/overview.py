@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from grcsf.evaluation.comparison import MethodNumbers, PairNumbers
-from grcsf.evaluation.measures import Difference
+from grcsf.evaluation.methods.comparison import MethodNumbers, PairNumbers
+from grcsf.evaluation.methods.measures import Difference
 from grcsf.report.collect import RunContents
 from grcsf.report.measured import LabelNumbers, Subjects, main_keys, shared_cases
 from grcsf.report.words import (

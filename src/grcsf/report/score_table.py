@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from grcsf.evaluation.measures import CaseRow
+from grcsf.evaluation.methods.measures import CaseRow
 from grcsf.evaluation.metrics import METRICS
 from grcsf.evaluation.overlap import Confusion
 from grcsf.evaluation.summary import CaseScore

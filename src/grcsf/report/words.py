@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from grcsf.evaluation.measures import FALSE_ALARMS, FOUND
-from grcsf.evaluation.statistics import Interval
+from grcsf.evaluation.methods.measures import FALSE_ALARMS, FOUND
+from grcsf.evaluation.methods.statistics import Interval
 
 __all__ = [
     "interval_text",

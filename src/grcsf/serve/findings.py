@@ -8,9 +8,9 @@ import numpy as np
 from scipy import ndimage
 
 from grcsf.arrays import AnyArray, FloatArray
+from grcsf.evaluation.clinical.slices import voxel_volume_mm3
 from grcsf.evaluation.matching import label_lesions
 from grcsf.evaluation.presets import LesionPreset
-from grcsf.evaluation.slices import voxel_volume_mm3
 from grcsf.io.geometry import Geometry
 from grcsf.serve.schemas import Finding, LabelFinding
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import Field
 
 from grcsf.errors import SettingsError
-from grcsf.evaluation.rules import Rules
+from grcsf.evaluation.clinical.rules import Rules
 
 __all__ = ["TOKEN_VARIABLE", "ServeSettings", "check_address", "is_loopback", "package_version", "read_token"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grcsf.errors import SettingsError
-from grcsf.evaluation.agreement_files import (
+from grcsf.evaluation.methods.agreement_files import (
     Agreement,
     agreement_table,
     agreement_tree,

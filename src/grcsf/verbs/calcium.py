@@ -9,10 +9,10 @@ from typing import Any
 
 from grcsf.datasets.naming import image_files
 from grcsf.errors import DatasetError, ImageError, SettingsError
-from grcsf.evaluation.agreement_files import agreement_tree, compare_tables, read_table, write_agreement
-from grcsf.evaluation.calcium import CalciumScan, CalciumSummary, check_labels, score_scans
-from grcsf.evaluation.calcium_files import REFERENCE_FILE, SCORES_FILE, write_calcium
-from grcsf.evaluation.calcium_rules import CalciumRules
+from grcsf.evaluation.clinical.calcium import CalciumScan, CalciumSummary, check_labels, score_scans
+from grcsf.evaluation.clinical.calcium_files import REFERENCE_FILE, SCORES_FILE, write_calcium
+from grcsf.evaluation.clinical.calcium_rules import CalciumRules
+from grcsf.evaluation.methods.agreement_files import agreement_tree, compare_tables, read_table, write_agreement
 from grcsf.io.dicom_files import is_dicom_input
 from grcsf.io.files import ensure_new, write_json
 from grcsf.io.geometry import Volume

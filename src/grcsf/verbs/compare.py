@@ -8,8 +8,8 @@ from typing import Any
 
 from grcsf.config import Settings
 from grcsf.errors import DatasetError, SettingsError
-from grcsf.evaluation.comparison import Against, Comparison, check_against, compare_summaries
-from grcsf.evaluation.comparison_files import COMPARISON_FILES, write_comparison
+from grcsf.evaluation.methods.comparison import Against, Comparison, check_against, compare_summaries
+from grcsf.evaluation.methods.comparison_files import COMPARISON_FILES, write_comparison
 from grcsf.io.files import ensure_new, make_folder, read_json, write_json
 from grcsf.io.record import RunRecord
 from grcsf.verbs.evaluate import evaluate

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from grcsf.errors import SettingsError
-from grcsf.evaluation.stroke import StrokeRules
-from grcsf.evaluation.stroke_cases import StrokeSummary, measure_files, read_atlas, write_stroke
+from grcsf.evaluation.clinical.stroke import StrokeRules
+from grcsf.evaluation.clinical.stroke_cases import StrokeSummary, measure_files, read_atlas, write_stroke
 from grcsf.io.files import ensure_new
 from grcsf.io.record import RunRecord
 from grcsf.io.volume import stem_of

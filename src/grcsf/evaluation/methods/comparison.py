@@ -12,7 +12,7 @@ from grcsf.errors import DatasetError, SettingsError
 from grcsf.evaluation.extras import extra_columns
 from grcsf.evaluation.html import comparison_html
 from grcsf.evaluation.lesions import LESION_SCORES
-from grcsf.evaluation.measures import (
+from grcsf.evaluation.methods.measures import (
     CaseRow,
     Difference,
     Measure,
@@ -20,7 +20,7 @@ from grcsf.evaluation.measures import (
     standard_measures,
     subject_values,
 )
-from grcsf.evaluation.statistics import Interval, bootstrap_mean
+from grcsf.evaluation.methods.statistics import Interval, bootstrap_mean
 from grcsf.evaluation.summary import CaseScore, Summary
 from grcsf.evaluation.volumes import Agreement, agreement
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from grcsf.cli_options import DeviceOption, say
+from grcsf.cli.options import DeviceOption, say
 
 __all__ = ["serve"]
 

@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from grcsf.evaluation.statistics import holm, paired_difference
+from grcsf.evaluation.methods.statistics import holm, paired_difference
 from grcsf.evaluation.strata import CONTRAST_STRATA, contrast_stratum, size_strata, size_stratum
 
 __all__ = [

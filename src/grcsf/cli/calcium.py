@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from grcsf.cli_options import (
+from grcsf.cli.options import (
     CaseOption,
     LabelsOption,
     OutOption,
@@ -61,8 +61,8 @@ def calcium(
 ) -> None:
     """Agatston, volume and mass scores of masks on CT, by label; with a reference also what orCaScore asks for."""
     named = labels_of(labels)
-    from grcsf.evaluation.calcium_files import calcium_table
-    from grcsf.evaluation.calcium_rules import CalciumRules
+    from grcsf.evaluation.clinical.calcium_files import calcium_table
+    from grcsf.evaluation.clinical.calcium_rules import CalciumRules
     from grcsf.verbs.calcium import calcium as call
 
     flags = {

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from grcsf.cli_options import DataOption, OverwriteOption, say
+from grcsf.cli.options import DataOption, OverwriteOption, say
 
 __all__ = ["convert"]
 

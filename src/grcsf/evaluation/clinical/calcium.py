@@ -9,12 +9,12 @@ from pathlib import Path
 
 from grcsf.arrays import AnyArray
 from grcsf.errors import DatasetError, GrcsfError, SettingsError
-from grcsf.evaluation.agatston import TOTAL, CalciumScore, score_calcium
-from grcsf.evaluation.calcium_rules import CalciumRules
+from grcsf.evaluation.clinical.agatston import TOTAL, CalciumScore, score_calcium
+from grcsf.evaluation.clinical.calcium_rules import CalciumRules
+from grcsf.evaluation.clinical.orcascore import Detection, detect_calcium
+from grcsf.evaluation.clinical.slices import AxialSlices, axial_slices
 from grcsf.evaluation.html import calcium_html
-from grcsf.evaluation.orcascore import Detection, detect_calcium
 from grcsf.evaluation.pairs import TOLERANCE_MM, label_values
-from grcsf.evaluation.slices import AxialSlices, axial_slices
 from grcsf.io.geometry import Volume, check_same_grid
 from grcsf.io.progress import track
 from grcsf.io.volume import read_volume

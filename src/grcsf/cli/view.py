@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grcsf.cli_options import numbers_of, say
+from grcsf.cli.options import numbers_of, say
 
 if TYPE_CHECKING:
     from grcsf.viewer.server import ViewerServer

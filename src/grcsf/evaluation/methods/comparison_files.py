@@ -9,9 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from grcsf.evaluation.comparison import Comparison, LabelComparison, MethodNumbers
-from grcsf.evaluation.measures import FALSE_ALARMS, FOUND, Difference
-from grcsf.evaluation.statistics import Interval
+from grcsf.evaluation.methods.comparison import Comparison, LabelComparison, MethodNumbers
+from grcsf.evaluation.methods.measures import FALSE_ALARMS, FOUND, Difference
+from grcsf.evaluation.methods.statistics import Interval
 from grcsf.evaluation.summary import Summary
 from grcsf.evaluation.table import aligned, empty_rule
 from grcsf.io.files import atomic_path, write_json

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from grcsf.cli_options import LabelsOption, OutOption, OverwriteOption, ResumeOption, end_with, labels_of, say
+from grcsf.cli.options import LabelsOption, OutOption, OverwriteOption, ResumeOption, end_with, labels_of, say
 
 __all__ = ["measure"]
 
@@ -35,8 +35,8 @@ def measure(
 ) -> None:
     """Stroke measures of masks: lesion load (ml), number of lesions, side, volume by vascular territory."""
     named = labels_of(labels)
-    from grcsf.evaluation.stroke import StrokeRules
-    from grcsf.evaluation.stroke_cases import stroke_table
+    from grcsf.evaluation.clinical.stroke import StrokeRules
+    from grcsf.evaluation.clinical.stroke_cases import stroke_table
     from grcsf.verbs.measure import measure as call
 
     flags: dict[str, Any] = {

@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from grcsf.evaluation.clinical.rules import Rules
 from grcsf.evaluation.presets import Connectivity
-from grcsf.evaluation.rules import Rules
 
 __all__ = ["RISK_CATEGORIES", "CalciumRules", "Mode", "risk_category", "weight_of"]
 

@@ -1,4 +1,4 @@
-"""The command line: parse, build settings, call one function. Imports nothing heavy before the settings are good."""
+"""The application and the commands of the chain. Nothing heavy is imported before the settings are good."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Annotated
 
 import typer
 
-from grcsf.cli_agreement import agreement
-from grcsf.cli_benchmark import benchmark
-from grcsf.cli_calcium import calcium
-from grcsf.cli_convert import convert
-from grcsf.cli_evaluate import evaluate
-from grcsf.cli_measure import measure
-from grcsf.cli_options import (
+from grcsf.cli.agreement import agreement
+from grcsf.cli.benchmark import benchmark
+from grcsf.cli.calcium import calcium
+from grcsf.cli.convert import convert
+from grcsf.cli.evaluate import evaluate
+from grcsf.cli.measure import measure
+from grcsf.cli.options import (
     CaseOption,
     ConfigOption,
     DataOption,
@@ -42,9 +42,9 @@ from grcsf.cli_options import (
     say,
     settings_of,
 )
-from grcsf.cli_report import report
-from grcsf.cli_serve import serve
-from grcsf.cli_view import view
+from grcsf.cli.report import report
+from grcsf.cli.serve import serve
+from grcsf.cli.view import view
 from grcsf.io.memory import keep_freed_memory
 
 __all__ = ["app", "main"]
@@ -362,7 +362,3 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin are 6 times slower on shared cores
     keep_freed_memory()
     sys.exit(guarded(app))
-
-
-if __name__ == "__main__":
-    main()

@@ -7,7 +7,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from grcsf.cli_options import (
+from grcsf.cli.options import (
     ConfigOption,
     ImagesOption,
     OverwriteOption,
@@ -55,7 +55,7 @@ def evaluate(
         "overwrite": overwrite,
     }
     if len(input) > 1:
-        from grcsf.evaluation.comparison_files import comparison_text
+        from grcsf.evaluation.methods.comparison_files import comparison_text
         from grcsf.verbs.compare import compare
 
         maps = {"against": cast(Any, against), "subjects": subjects, "probabilities": probabilities}

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from grcsf.cli_options import OutOption, end_with, say
+from grcsf.cli.options import OutOption, end_with, say
 
 __all__ = ["benchmark"]
 

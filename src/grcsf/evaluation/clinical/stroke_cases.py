@@ -12,10 +12,17 @@ import numpy as np
 
 from grcsf.config import read_yaml
 from grcsf.errors import DatasetError, GrcsfError, ImageError, SettingsError
+from grcsf.evaluation.clinical.stroke import (
+    OUTSIDE,
+    StrokeMeasures,
+    StrokeRules,
+    Territory,
+    measure_lesions,
+    territory_loads,
+)
 from grcsf.evaluation.csv_files import write_rows
 from grcsf.evaluation.html import stroke_html
 from grcsf.evaluation.pairs import label_values
-from grcsf.evaluation.stroke import OUTSIDE, StrokeMeasures, StrokeRules, Territory, measure_lesions, territory_loads
 from grcsf.io.files import write_json
 from grcsf.io.geometry import Volume
 from grcsf.io.progress import track

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from grcsf.errors import DatasetError
-from grcsf.evaluation.agreement import BlandAltman, Icc, Kappa, bland_altman, icc_absolute, weighted_kappa
-from grcsf.evaluation.calcium_rules import RISK_CATEGORIES, risk_category
+from grcsf.evaluation.clinical.calcium_rules import RISK_CATEGORIES, risk_category
 from grcsf.evaluation.csv_files import write_rows
+from grcsf.evaluation.methods.agreement import BlandAltman, Icc, Kappa, bland_altman, icc_absolute, weighted_kappa
 
 __all__ = [
     "MEASURES",

@@ -12,10 +12,10 @@ from pydantic import Field, model_validator
 
 from grcsf.arrays import AnyArray, BoolArray
 from grcsf.errors import GridMismatch, ImageError
+from grcsf.evaluation.clinical.rules import Rules
+from grcsf.evaluation.clinical.slices import voxel_volume_mm3
 from grcsf.evaluation.matching import label_lesions
 from grcsf.evaluation.presets import Connectivity, LesionPreset
-from grcsf.evaluation.rules import Rules
-from grcsf.evaluation.slices import voxel_volume_mm3
 from grcsf.io.geometry import FloatArray64, Geometry, Volume
 
 __all__ = [

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from grcsf.arrays import AnyArray, BoolArray
-from grcsf.evaluation.agatston import TOTAL, calcium_voxels
-from grcsf.evaluation.calcium_rules import CalciumRules
+from grcsf.evaluation.clinical.agatston import TOTAL, calcium_voxels
+from grcsf.evaluation.clinical.calcium_rules import CalciumRules
+from grcsf.evaluation.clinical.slices import voxel_volume_mm3
 from grcsf.evaluation.lesions import score_lesions
 from grcsf.evaluation.presets import PRESETS
-from grcsf.evaluation.slices import voxel_volume_mm3
 from grcsf.io.geometry import Geometry
 
 __all__ = ["DETECTION_SCORES", "Detection", "detect_calcium"]
@@ -96,7 +96,7 @@ def detect_calcium(
 
     Voxels above 130 HU (130 itself is none) of a mask are its calcium; calcifications are their 6-connected components
     in 3-D, of any size; one shared voxel makes a calcification found (our reading, as in the preset ``orcascore``).
-    In the row :data:`~grcsf.evaluation.agatston.TOTAL` labels are joined first.
+    In the row :data:`~grcsf.evaluation.clinical.agatston.TOTAL` labels are joined first.
 
     Args:
         image_hu: CT, 3-D, HU.

@@ -11,8 +11,8 @@ from scipy import ndimage
 
 from grcsf.arrays import AnyArray, BoolArray
 from grcsf.errors import GridMismatch, ImageError
-from grcsf.evaluation.calcium_rules import RISK_CATEGORIES, CalciumRules, risk_category, weight_of
-from grcsf.evaluation.slices import AxialSlices, axial_slices
+from grcsf.evaluation.clinical.calcium_rules import RISK_CATEGORIES, CalciumRules, risk_category, weight_of
+from grcsf.evaluation.clinical.slices import AxialSlices, axial_slices
 from grcsf.io.geometry import Geometry
 
 __all__ = ["TOTAL", "CalciumRegion", "CalciumScore", "calcium_voxels", "check_hu", "score_calcium", "structure"]

@@ -6,10 +6,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-from grcsf.evaluation.agatston import TOTAL, CalciumScore
-from grcsf.evaluation.calcium import CalciumCase, CalciumSummary
+from grcsf.evaluation.clinical.agatston import TOTAL, CalciumScore
+from grcsf.evaluation.clinical.calcium import CalciumCase, CalciumSummary
+from grcsf.evaluation.clinical.orcascore import DETECTION_SCORES, Detection
 from grcsf.evaluation.csv_files import write_rows
-from grcsf.evaluation.orcascore import DETECTION_SCORES, Detection
 from grcsf.io.files import write_json
 
 __all__ = ["REFERENCE_FILE", "SCORES_FILE", "calcium_table", "write_calcium"]

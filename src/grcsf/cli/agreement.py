@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from grcsf.cli_options import OverwriteOption, say
+from grcsf.cli.options import OverwriteOption, say
 
 __all__ = ["agreement"]
 
