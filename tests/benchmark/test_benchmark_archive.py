@@ -77,6 +77,23 @@ def test_a_run_made_in_another_way_is_not_taken_over(
     assert not (tmp_path / "new" / "runs").exists()
 
 
+def test_a_run_on_other_data_of_the_same_name_is_not_taken_over(
+    done: tuple[Path, Path], tmp_path: Path, squares: Path
+) -> None:
+    path, scores = done
+    other = shutil.copytree(squares, tmp_path / "other" / squares.name)
+    splits = json.loads((other / "splits_final.json").read_text("utf-8"))
+    (other / "splits_final.json").write_text(json.dumps(splits[::-1]), "utf-8")
+    path.write_text(path.read_text("utf-8").replace(str(squares), str(other)), encoding="utf-8")
+    with pytest.raises(OutputError, match=r"l100\.zip: this run was made in another way .data_content"):
+        benchmark(path, tmp_path / "new", load_scores=scores)
+    assert not (tmp_path / "new" / "runs").exists()
+    stored = json.loads(zipfile.ZipFile(scores / "exact_squares_f0_s0_l100.zip").read("job.json"))["claim"]
+    del stored["data_content"]  # as it was stored before
+    spec = load_benchmark(path)
+    assert claim_changes(stored, run_unit(spec, spec.cells()[0], tmp_path, tmp_path).claim) == []
+
+
 def test_a_run_made_in_another_way_is_not_stored(
     done: tuple[Path, Path], write_spec: WriteSpec, tmp_path: Path
 ) -> None:

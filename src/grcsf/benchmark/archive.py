@@ -12,7 +12,7 @@ from typing import Any
 from grcsf.benchmark.queue import RESULT_FILE
 from grcsf.benchmark.units import Unit, claim_changes
 from grcsf.errors import OutputError
-from grcsf.io.files import atomic_path, make_folder, to_plain
+from grcsf.io.files import atomic_path, make_folder
 
 __all__ = ["load_scores", "save_scores"]
 
@@ -39,7 +39,7 @@ def save_scores(units: Iterable[Unit], folder: Path) -> list[str]:
         if path.exists() or not (unit.folder / RESULT_FILE).is_file():
             continue
         unit.refuse_other_claim()
-        found = {_JOB: json.dumps({"claim": to_plain(unit.claim), "job": {}}, indent=1)}
+        found = {_JOB: json.dumps({"claim": unit.stored_claim(), "job": {}}, indent=1)}
         wanted = [RESULT_FILE, *(f"scores/{name}" for name in _SCORES)]
         for name in wanted:
             if (unit.folder / name).is_file():

@@ -66,12 +66,13 @@ def benchmark(
         raise SettingsError(f"--only {unknown[0]}: no such entry; known: {', '.join(e.name for e in spec.entries)}")
     out = make_folder(Path(output)).resolve()
     failed: dict[str, str] = {}
-    stored = tuple(run_unit(spec, cell, out, None) for cell in spec.cells())
+    root = (Path(data) if data is not None else path.parent).resolve()
+    todo = () if tables_only else _chosen(spec, only)
+    stored = tuple(run_unit(spec, cell, out, root if cell in todo else None) for cell in spec.cells())
     if load_scores is not None:
         archive.load_scores(stored, Path(load_scores))
     if not tables_only:
-        root = (Path(data) if data is not None else path.parent).resolve()
-        failed = run_queue(spec, _chosen(spec, only), out, root, say)
+        failed = run_queue(spec, todo, out, root, say)
     if save_scores is not None:
         archive.save_scores(stored, Path(save_scores))
     states = {cell.id: state_of(out / "runs" / cell.id) for cell in spec.cells()}

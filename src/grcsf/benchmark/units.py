@@ -12,13 +12,14 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from grcsf.benchmark.process import StepFiles
 from grcsf.benchmark.spec import Benchmark, BudgetRule, Cell, DataSet
 from grcsf.config import Settings, load_settings
-from grcsf.datasets.sources.registry import find_source
+from grcsf.datasets.sources.registry import find_source, read_dataset
 from grcsf.datasets.splits import SPLITS_FILE
 from grcsf.errors import DatasetError, OutputError
 from grcsf.io.files import read_json, to_plain
@@ -26,6 +27,7 @@ from grcsf.io.files import read_json, to_plain
 __all__ = ["PHANTOM_FOLDER", "Unit", "claim_changes", "flat_differences", "run_unit"]
 
 PHANTOM_FOLDER = "Dataset900_BrainPhantoms"
+CONTENT = "data_content"
 RUN_STEPS = ("train", "predict", "score")
 OUTSIDE_STEPS = ("command", "score")
 TRANSFER_STEPS = ("predict", "score")
@@ -80,14 +82,17 @@ class Unit:
         Raises:
             OutputError: naming what differs.
         """
-        path = self.folder / "job.json"
-        if path.is_file():
-            changes = claim_changes(read_json(path, OutputError).get("claim", {}), self.claim)
+        if (self.folder / "job.json").is_file():
+            changes = claim_changes(self.stored_claim(), self.claim)
             if changes:
                 raise OutputError(
                     f"{self.id}: was run in another way ({'; '.join(changes[:5])}); give the entry another name, "
                     f"choose another output, or delete {self.folder}"
                 )
+
+    def stored_claim(self) -> dict[str, Any]:
+        """The claim of the run in the folder."""
+        return dict(read_json(self.folder / "job.json", OutputError).get("claim", {}))
 
 
 def run_unit(spec: Benchmark, cell: Cell, out: Path, data_root: Path | None) -> Unit:
@@ -112,6 +117,8 @@ def run_unit(spec: Benchmark, cell: Cell, out: Path, data_root: Path | None) -> 
     base: dict[str, Any] = {"dataset": str(dataset), "fold": cell.fold, "seed": cell.seed, "output": str(folder)}
     claim = {"data_set": shared.identity, "fold": cell.fold, "seed": cell.seed, "fraction": cell.fraction}
     claim |= {"budget": spec.budget.model_dump(mode="json"), "times": cell.times}
+    if data_root is not None and data.phantoms is None:
+        claim[CONTENT] = _content_hash(dataset)
     if entry.kind == "outside":
         command = tuple(part.format(**_values(spec, cell, base)) for part in entry.command)
         settings = spec.entry_settings(cell.entry, seed=cell.seed, fraction=cell.fraction)
@@ -164,10 +171,12 @@ _AS_BEFORE = load_settings(
 def claim_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What differs between the claim of a stored run and the same run's claim today, ``a.b: 1 there, 2 now``.
 
-    A setting that did not exist when the run was stored counts as what the run did: its default or, where that changed
-    what is done, the value that leaves things as they were.
+    What the data set holds is compared where both know it. A setting that did not exist when the run was stored counts
+    as what the run did: its default or, where that changed what is done, the value that leaves things as they were.
     """
     claim, today = dict(before), to_plain(now)
+    if CONTENT not in claim or CONTENT not in today:  # stored before it was noted, or the data are not at hand
+        claim, today = ({k: v for k, v in tree.items() if k != CONTENT} for tree in (claim, today))
     if "settings" in today:
         default = _AS_BEFORE.model_dump(mode="json")
         claim["settings"] = _completed(claim.get("settings", {}), today["settings"], default)
@@ -250,6 +259,18 @@ class _Shared:
         name = f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
         folder = self.out / "shared" / name
         return Unit(name, folder, steps, {**job, "output": str(folder)}, dict(claim), needs)
+
+
+@cache
+def _content_hash(dataset: Path) -> str:
+    """Hash of the folds, and of name, subject and mask size of each case; tells data sets of the same name apart."""
+    cases = [(case.name, case.group, _bytes(case.label)) for case in read_dataset(dataset).cases]
+    text = (dataset / SPLITS_FILE).read_text("utf-8") + json.dumps(sorted(cases))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _bytes(label: object) -> int:
+    return label.stat().st_size if isinstance(label, Path) and label.is_file() else 0
 
 
 def _deciding(settings: Settings) -> dict[str, Any]:
