@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 
 import numpy as np
@@ -211,7 +212,10 @@ def test_anatomy_that_the_autoencoder_does_not_know_is_predicted_without_its_map
 def test_what_a_reader_should_know_is_said_by_case(make_plan, make_model, tiny_volumes, tmp_path, caplog):
     model = knows_up_to(make_model(make_plan(2, channels=2), with_mae=True), 1e-6, 0.3)
     images = tuple(tiny_volumes / "imagesTr" / f"case-00_{channel:04d}.nii.gz" for channel in (0, 1))
-    assert predict_cases(Predictor([model], QUICK), [Case("study-7", images, None, "study-7")], tmp_path) == {}
+    case, notes = Case("study-7", images, None, "study-7"), dict[str, list[str]]()
+    assert predict_cases(Predictor([model], QUICK, explain=True), [case], tmp_path, notes=notes) == {}
+    assert list(notes) == ["study-7"]
+    assert json.loads((tmp_path / "study-7_explain.json").read_text("utf-8"))["notes"] == notes["study-7"]
     assert [message.partition(":")[0] for message in caplog.messages] == ["study-7"]
     assert "predicted without its maps" in caplog.text
 

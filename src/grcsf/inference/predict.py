@@ -36,9 +36,11 @@ __all__ = [
     "Predictor",
     "case_files",
     "case_outputs",
+    "explain_numbers",
     "mask_from_probabilities",
     "mask_path",
     "predict_cases",
+    "tell_notes",
 ]
 
 logger = logging.getLogger("grcsf")
@@ -276,6 +278,7 @@ def predict_cases(
     save_residuals: bool = False,
     resume: bool = False,
     ending: str | None = None,
+    notes: dict[str, list[str]] | None = None,
 ) -> dict[str, str]:
     """Write ``CASE<ending>`` for each case; maps beside it as ``CASE_prob`` and ``CASE_residual-r50``...
 
@@ -293,6 +296,7 @@ def predict_cases(
         resume: skip cases whose mask (and explanation, if asked for) is there; masks are written last and at once,
             and one that is there is kept.
         ending: format of masks and maps, such as ``.mha``; none: that of the first image.
+        notes: gets the notes of each case that has some, by name.
 
     Returns:
         Message of each failed case, by name.
@@ -310,8 +314,7 @@ def predict_cases(
             pair = (case, by_name[others[case.name]]) if others else (case,)
             found = predictor.predict(*(_volumes(one, spacing_mm) for one in pair))
             maps = _maps(found, probabilities=save_probabilities, residuals=save_residuals or predictor.explain)
-            for note in found.notes:
-                logger.warning("%s: %s", case.name, note)
+            tell_notes(found, case.name, {} if notes is None else notes)
             _write(found, maps, case, mask_path(case, out, ending), spacing_mm, keep_mask=resume)
         except GrcsfError as error:
             failed[case.name] = str(error)
@@ -320,6 +323,19 @@ def predict_cases(
             failed[case.name] = "not enough memory; use a smaller inference.batch_size or another device"
             logger.error("%s: %s", case.name, failed[case.name])
     return failed
+
+
+def tell_notes(found: Prediction, name: str, notes: dict[str, list[str]]) -> None:
+    """Log what a reader of the mask of the case ``name`` should know, and keep it in ``notes``."""
+    for note in found.notes:
+        logger.warning("%s: %s", name, note)
+        notes.setdefault(name, []).append(note)
+
+
+def explain_numbers(found: Prediction, name: str) -> dict[str, Any]:
+    """What ``CASE_explain.json`` holds of an explained prediction."""
+    assert found.explanation is not None
+    return {"case": name, "notes": list(found.notes), **found.explanation.to_json()}
 
 
 def _volumes(case: Case, spacing_mm: tuple[float, ...] | None) -> list[Volume]:
@@ -371,7 +387,6 @@ def _write(
     for name, value in maps.items():
         write_like(value.astype(np.float32), like, mask.with_name(f"{case.name}_{name}{map_ending}"), spacing_mm)
     if found.explanation is not None:
-        numbers = {"case": case.name, **found.explanation.to_json()}
-        write_json(mask.with_name(f"{case.name}_{EXPLAIN_FILE}"), numbers)
+        write_json(mask.with_name(f"{case.name}_{EXPLAIN_FILE}"), explain_numbers(found, case.name))
     if not (keep_mask and mask.is_file()):
         write_like(found.mask, like, mask, spacing_mm)

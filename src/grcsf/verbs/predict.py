@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from grcsf.config import InferenceSettings, load_settings
 from grcsf.datasets.dataset import Case
@@ -78,10 +79,7 @@ def predict(
     models = [load_model(folder) for folder in folders]
     chosen = settings or models[0].settings.inference
     predictor = Predictor(models, chosen, torch_device(device), explain=explain)
-    claim = {
-        "models": [hash_file(folder / WEIGHTS) for folder in folders],
-        "inference": to_plain(chosen.model_dump(exclude_none=True)),
-    }
+    claim = _claim(folders, chosen)
     if isinstance(images, str | Path) and from_dicom:
         job = DicomJob(Path(images), predictor, out, claim, [folder / WEIGHTS for folder in folders])
         how = MapOptions(output_format, save_probabilities, save_residuals, resume)
@@ -94,8 +92,10 @@ def predict(
     clear_partial(make_folder(out))
     files.claim(claim, resume)
     dumped = {"inference": chosen.model_dump(mode="json")}
+    notes: dict[str, list[str]] = {}
     inputs = [*(folder / WEIGHTS for folder in folders), *_image_files(cases)]
     with RunRecord(out, verb="predict", settings=dumped, inputs=inputs, device=predictor.device) as record:
+        record.add("cases", len(cases))
         failed = predict_cases(
             predictor,
             cases,
@@ -105,12 +105,20 @@ def predict(
             save_residuals=save_residuals,
             resume=resume,
             ending=ending,
+            notes=notes,
         )
         record.add("cases", len(cases))
+        record.add("notes", notes)
         record.add("failed", failed)
         if explain:
             record.add("explain", predictor.unit_facts())
     return failed
+
+
+def _claim(folders: Sequence[Path], settings: InferenceSettings) -> dict[str, Any]:
+    """Which models and settings make the masks."""
+    models = [hash_file(folder / WEIGHTS) for folder in folders]
+    return {"models": models, "inference": to_plain(settings.model_dump(exclude_none=True))}
 
 
 def inference_settings(

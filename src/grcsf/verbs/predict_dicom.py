@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from grcsf.errors import GrcsfError, SettingsError
-from grcsf.inference.predict import Prediction, Predictor
+from grcsf.inference.predict import Prediction, Predictor, explain_numbers, tell_notes
 from grcsf.io.dicom import DicomImage, DicomStudy, open_study, read_part
 from grcsf.io.dicom_seg import SegmentationText, write_probability_seg, write_seg
 from grcsf.io.dicom_series import Part, choose_parts
@@ -132,16 +132,25 @@ def predict_dicom(job: DicomJob, options: DicomOptions, how: MapOptions) -> dict
             job.out, verb="predict", settings=settings, inputs=job.weights, device=job.predictor.device
         ) as record:
             failed, read = {}, {}
+            notes: dict[str, list[str]] = {}
             todo = files.missing() if how.resume else list(cases)
             for name in track(todo, "predict", total=len(todo)):
                 try:
                     read[name] = _predict_case(
-                        name, cases[name], study, job, how, text=text, allow_resample=options.allow_resample
+                        name,
+                        cases[name],
+                        study,
+                        job,
+                        how,
+                        text=text,
+                        allow_resample=options.allow_resample,
+                        notes=notes,
                     )
                 except (GrcsfError, MemoryError) as error:
                     failed[name] = _private(error, job.path, name)
                     logger.error("%s: %s", name, failed[name])
             record.add("cases", len(cases))
+            record.add("notes", notes)
             record.add("failed", failed)
             if job.predictor.explain:
                 record.add("explain", job.predictor.unit_facts())
@@ -158,20 +167,20 @@ def _predict_case(
     *,
     text: SegmentationText,
     allow_resample: bool,
+    notes: dict[str, list[str]],
 ) -> list[dict[str, Any]]:
     images = [read_part(study, part, allow_resample=allow_resample) for part in parts]
     volumes = [Volume(image.volume.array, image.volume.geometry, Path(name)) for image in images]
     for part, volume in zip(parts[1:], volumes[1:], strict=True):
         check_same_grid(volumes[0], volume, f"{name}: series {parts[0].token} and {part.token}")
     found = job.predictor.predict(volumes)
-    for note in found.notes:
-        logger.warning("%s: %s", name, note)
+    tell_notes(found, name, notes)
     for path, value in _maps(name, found, job.out, how).items():
         write_volume(value, volumes[0].geometry, path)
     if how.probabilities and how.output_format in (None, "dicom-seg"):
         write_probability_seg(found.probabilities, images[0], study, text, job.out / f"{name}_prob_seg.dcm")
     if found.explanation is not None:
-        write_json(_numbers_path(name, job.out), {"case": name, **found.explanation.to_json()})
+        write_json(_numbers_path(name, job.out), explain_numbers(found, name))
     for path, write in _targets(name, job.out, how):
         if not (how.resume and path.is_file()):
             write(found, images[0], study, text, path)
