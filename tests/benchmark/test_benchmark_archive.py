@@ -16,6 +16,7 @@ from grcsf.benchmark.spec import load_benchmark
 from grcsf.benchmark.units import Unit, claim_changes, run_unit
 from grcsf.config import Settings, load_settings
 from grcsf.errors import OutputError
+from grcsf.io.files import to_plain
 from outside import fake_entry
 
 WriteSpec = Callable[..., Path]
@@ -145,12 +146,20 @@ def test_a_setting_that_is_younger_than_a_run_had_its_default_then() -> None:
     before = json.loads(json.dumps(now))
     del before["settings"]["network"]["rcu_tokens"], before["settings"]["evaluation"]
     assert claim_changes(before, now) == []
-    changed = load_settings(None, ["network.rcu_tokens=true", "training.steps=7"])
+    changed = load_settings(None, ["network.rcu_tokens=true", "training.warmup=0.1"])
     changes = claim_changes(before, {"fold": 0, "settings": changed.model_dump(mode="json")})
     assert changes == [
         "settings.network.rcu_tokens: False there, True now",
-        "settings.training.steps: 1000 there, 7 now",
+        "settings.training.warmup: 0.03 there, 0.1 now",
     ]
+
+
+def test_the_default_length_of_a_training_decides_no_run(write_spec: WriteSpec, tmp_path: Path) -> None:
+    spec = load_benchmark(write_spec({"name": "ours"}))
+    now = run_unit(spec, spec.cells()[0], tmp_path / "out", None).claim
+    before = json.loads(json.dumps(to_plain(now)))
+    before["settings"]["training"]["steps"] = 1000  # as it was written once
+    assert claim_changes(before, now) == []
 
 
 def test_a_batch_that_is_not_set_is_the_run_that_had_it_set(write_spec: WriteSpec, tmp_path: Path) -> None:

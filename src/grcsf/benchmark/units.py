@@ -178,9 +178,16 @@ def claim_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str
     if CONTENT not in claim or CONTENT not in today:  # stored before it was noted, or the data are not at hand
         claim, today = ({k: v for k, v in tree.items() if k != CONTENT} for tree in (claim, today))
     if "settings" in today:
+        claim["settings"] = _without_steps(claim.get("settings", {}))
         default = _AS_BEFORE.model_dump(mode="json")
-        claim["settings"] = _completed(claim.get("settings", {}), today["settings"], default)
+        claim["settings"] = _completed(claim["settings"], today["settings"], default)
     return flat_differences(claim, today)
+
+
+def _without_steps(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the network's steps, which were once written down as the default that no run had."""
+    kept = {key: value for key, value in settings.get("training", {}).items() if key != "steps"}
+    return {**settings, "training": kept} if "training" in settings else dict(settings)
 
 
 def _completed(before: Any, now: Any, default: Any) -> Any:
@@ -274,10 +281,18 @@ def _bytes(label: object) -> int:
 
 
 def _deciding(settings: Settings) -> dict[str, Any]:
-    """Settings that decide a result; those of stages and units that a network does without are left out."""
+    """Settings that decide a result; those of stages and units that a network does without are left out.
+
+    So are the steps of the network, for they are the budget's.
+    """
     network = settings.network
     unused = {name for name in type(network).model_fields if name.startswith("rcu_") and not network.rcu}
-    left_out: dict[str, Any] = {"workers": True, "training": {"minutes"}, "network": unused, "mae": {"minutes"}}
+    left_out: dict[str, Any] = {
+        "workers": True,
+        "training": {"minutes", "steps"},
+        "network": unused,
+        "mae": {"minutes"},
+    }
     if not network.uses_residual:
         left_out |= {"mae": True, "residual": True, "inference": {"unknown_anatomy"}}
         left_out["training"].add("map_dropout")
