@@ -217,7 +217,7 @@ def _refuse_peer_misfit(network: NetworkSettings) -> None:
 class TrainingSettings(Frozen):
     """Training of the segmentation network."""
 
-    steps: int = Field(1000, ge=1, description="Optimiser steps.")
+    steps: int = Field(2500, ge=1, description="Optimiser steps.")
     minutes: float | None = Field(None, gt=0, description="Wall-clock budget; ends training before `steps`.")
     batch_size: int | None = Field(
         None, ge=1, description="Patches in a batch; none: 16 in 2-D and 2 in 3-D, where a patch is so much larger."
