@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     store = CaseStore(args.run / "preprocessed")
-    mae = checked_mae(args.mae or args.run / f"fold_{args.fold}" / "mae", store, args.dataset, args.fold, args.seed)
+    mae = checked_mae(args.mae or args.run / f"fold_{args.fold}" / "mae", store, args.dataset, args.fold)
     fold = get_fold(read_dataset(args.dataset), args.fold)
     chosen = fold.val if args.part == "val" else fold.train[::4]
     names = [name for name in chosen if store.label(name) is not None]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import sub
+from statistics import fmean
 from types import MappingProxyType
 
 from grcsf.benchmark.costs import Costs, costs_of
@@ -308,7 +310,7 @@ def _seed_differences(
             every = [(fold, seed) for fold in folds for seed in seeds]
             ours, theirs = _paired_values([mine[at] for at in every], [base[at] for at in every], label, measure)
             if ours and all(one for one, _ in pairs.values()):
-                by_seed = tuple(paired_difference(*pair).mean for pair in pairs.values())
+                by_seed = tuple(fmean(map(sub, *pair)) for pair in pairs.values())
                 over = paired_difference(ours, theirs)
                 yield SeedDifference(name, measure.key, tuple(seeds), tuple(sorted(folds)), by_seed, over)
 

@@ -119,13 +119,12 @@ def run_unit(spec: Benchmark, cell: Cell, out: Path, data_root: Path | None) -> 
     claim |= {"budget": spec.budget.model_dump(mode="json"), "times": cell.times}
     if data_root is not None and data.phantoms is None:
         claim[CONTENT] = _content_hash(dataset)
+    settings = spec.entry_settings(cell.entry, seed=cell.seed, fraction=cell.fraction)
     if entry.kind == "outside":
         command = tuple(part.format(**_values(spec, cell, base)) for part in entry.command)
-        settings = spec.entry_settings(cell.entry, seed=cell.seed, fraction=cell.fraction)
         claim |= {"command": list(entry.command), "settings": settings.model_dump(mode="json", include={"evaluation"})}
         job = {**base, "settings": settings.model_dump(mode="json"), "budget": _amounts(spec.budget, cell.times)}
         return Unit(cell.id, folder, OUTSIDE_STEPS, job, claim, needs, command)
-    settings = spec.entry_settings(cell.entry, seed=cell.seed, fraction=cell.fraction)
     before, places = shared.stages(settings, base, needs)
     job = {**base, **places, "settings": settings.model_dump(mode="json"), "device": spec.device}
     return Unit(cell.id, folder, RUN_STEPS, job, {**claim, "settings": _deciding(settings)}, before)
@@ -178,9 +177,8 @@ def claim_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str
     if CONTENT not in claim or CONTENT not in today:  # stored before it was noted, or the data are not at hand
         claim, today = ({k: v for k, v in tree.items() if k != CONTENT} for tree in (claim, today))
     if "settings" in today:
-        claim["settings"] = _without_steps(claim.get("settings", {}))
-        default = _AS_BEFORE.model_dump(mode="json")
-        claim["settings"] = _completed(claim["settings"], today["settings"], default)
+        stored, default = _without_steps(claim.get("settings", {})), _AS_BEFORE.model_dump(mode="json")
+        claim["settings"] = _completed(stored, today["settings"], default)
     return flat_differences(claim, today)
 
 

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from grcsf.benchmark.figures import forest_figure, strata_figure, write_figure
 from grcsf.benchmark.scores import read_runs, write_long
 from grcsf.benchmark.spec import Benchmark
-from grcsf.benchmark.tables import FALSE_FINDINGS, LESION_FREE, Group, make_groups
+from grcsf.benchmark.tables import FALSE_FINDINGS, LESION_FREE, Group, SeedDifference, SeedRow, make_groups
 from grcsf.evaluation.methods.measures import FALSE_ALARMS, FOUND, LESION_WISE, OVERLAP
 from grcsf.evaluation.strata import CONTRAST_STRATA
 from grcsf.io.files import atomic_path, make_folder, write_json
@@ -157,10 +157,7 @@ def _seed_difference_table(group: Group, keys: Sequence[str]) -> Table | None:
         return None
     rows = tuple(
         (
-            row.name,
-            _words(row.key),
-            " ".join(map(str, row.seeds)),
-            " ".join(map(str, row.folds)),
+            *_seeds_of(row),
             " ".join(f"{value:+.3f}" for value in row.by_seed),
             f"{_interval(row.over_seeds, sign=True)} n={row.over_seeds.n}",
         )
@@ -211,10 +208,7 @@ def _seed_table(group: Group) -> Table | None:
         return None
     rows = tuple(
         (
-            row.name,
-            _words(row.key),
-            " ".join(map(str, row.seeds)),
-            " ".join(map(str, row.folds)),
+            *_seeds_of(row),
             f"{row.spread.mean:.3f}",
             f"{row.spread.over_seeds:.3f}",
             f"{row.spread.over_subjects:.3f}",
@@ -311,6 +305,11 @@ def _counted(value: Any, most: int) -> str:
     """An interval, with its n where that is not the one of the header, as where a fold of the entry is not there."""
     text = _interval(value)
     return text if text == "-" or value.n == most else f"{text} n={value.n}"
+
+
+def _seeds_of(row: SeedRow | SeedDifference) -> tuple[str, ...]:
+    """Entry, score, seeds and folds."""
+    return row.name, _words(row.key), " ".join(map(str, row.seeds)), " ".join(map(str, row.folds))
 
 
 def _words(key: str) -> str:

@@ -95,7 +95,6 @@ def predict(
     notes: dict[str, list[str]] = {}
     inputs = [*(folder / WEIGHTS for folder in folders), *_image_files(cases)]
     with RunRecord(out, verb="predict", settings=dumped, inputs=inputs, device=predictor.device) as record:
-        record.add("cases", len(cases))
         failed = predict_cases(
             predictor,
             cases,
