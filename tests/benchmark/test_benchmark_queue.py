@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from grcsf.benchmark import worker
 from grcsf.benchmark.process import StepFiles, run_step
 from grcsf.benchmark.queue import run_queue, state_of
 from grcsf.benchmark.run import benchmark
@@ -224,6 +225,25 @@ def test_a_worker_ends_with_the_queue_that_started_it(tmp_path: Path) -> None:
     parent.wait()
     parent.stdout.close()
     wait_for(lambda: not is_running(child))
+
+
+def test_a_worker_that_runs_out_of_memory_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    def fail(job: object) -> None:
+        raise error
+
+    monkeypatch.setattr(worker, "STEPS", {"train": fail})
+    monkeypatch.setattr(worker, "_end_with_parent", lambda: None)
+    monkeypatch.setattr(worker, "keep_freed_memory", lambda: False)
+    (tmp_path / "job.json").write_text(json.dumps({"job": {}}), encoding="utf-8")
+    assert worker.main(["train", str(tmp_path)]) == 1
+    assert "not enough memory; lower batch_size" in capsys.readouterr().err
+    error = RuntimeError("a size does not fit")
+    with pytest.raises(RuntimeError, match="a size does not fit"):
+        worker.main(["train", str(tmp_path)])
 
 
 def is_running(pid: int) -> bool:

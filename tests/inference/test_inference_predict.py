@@ -8,6 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from grcsf.config import InferenceSettings
 from grcsf.datasets.dataset import Case
@@ -155,15 +156,35 @@ def test_resume_skips_what_is_there(folder, make_plan, make_model, monkeypatch):
     assert len(asked) == 3
 
 
-def test_running_out_of_memory_fails_one_case(folder, make_plan, make_model, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+    ids=["numpy", "cuda", "cpu"],
+)
+def test_running_out_of_memory_fails_one_case(error, folder, make_plan, make_model, monkeypatch):
     predictor = Predictor([make_model(make_plan(native_2d=True))], QUICK)
 
     def predict(volumes):
-        raise MemoryError
+        raise error
 
     monkeypatch.setattr(predictor, "predict", predict)
     failed = predict_cases(predictor, find_inputs(folder / "in", 1)[:1], folder / "out")
     assert "not enough memory; use a smaller inference.batch_size" in failed["case-00"]
+
+
+def test_another_fault_of_the_network_is_not_hidden(folder, make_plan, make_model, monkeypatch):
+    predictor = Predictor([make_model(make_plan(native_2d=True))], QUICK)
+
+    def predict(volumes):
+        raise RuntimeError("a size does not fit")
+
+    monkeypatch.setattr(predictor, "predict", predict)
+    with pytest.raises(RuntimeError, match="a size does not fit"):
+        predict_cases(predictor, find_inputs(folder / "in", 1)[:1], folder / "out")
 
 
 def test_volumes_keep_their_ending(tiny_volumes, make_plan, make_model, tmp_path):

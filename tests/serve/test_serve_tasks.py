@@ -197,6 +197,7 @@ def test_other_errors_tell_their_class_alone(tmp_path: Path) -> None:
     job = task(tmp_path, (".nii", b""))
     assert job.private(ValueError("XCANARYX")) == "the prediction failed (ValueError)"
     assert job.private(MemoryError()) == "not enough memory for this image"
+    assert job.private(RuntimeError("can't allocate memory: XCANARYX")) == "not enough memory for this image"
 
 
 def test_several_models_are_averaged_and_have_a_fingerprint_of_their_own(tiny_model: Path, tmp_path: Path) -> None:

@@ -58,6 +58,16 @@ def test_a_model_from_before_the_usual_residual_has_none(make_model, tmp_path):
     assert load_model(tmp_path).usual_residual is None
 
 
+@pytest.mark.parametrize("usual", [float("nan"), float("inf"), "large"])
+def test_a_usual_residual_that_is_no_number_is_refused(usual, make_model, tmp_path):
+    save_model(tmp_path, make_model(True))
+    description = json.loads((tmp_path / "model.json").read_text("utf-8"))
+    description["usual_residual"] = usual
+    (tmp_path / "model.json").write_text(json.dumps(description), encoding="utf-8")
+    with pytest.raises(ModelError, match="copy the model folder again"):
+        load_model(tmp_path)
+
+
 def test_an_encoder_that_the_network_reads_is_saved_with_it(make_store, settings, make_bundle, tmp_path):
     chosen = settings.model_copy(update={"network": settings.network.model_copy(update={"rcu_tokens": True})})
     bundle, plan = make_bundle(chosen), make_store(context=1).plan

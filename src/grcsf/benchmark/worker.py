@@ -21,7 +21,7 @@ from grcsf.datasets.sources.registry import read_dataset
 from grcsf.datasets.splits import get_fold
 from grcsf.errors import DatasetError, GrcsfError, OutputError
 from grcsf.io.files import read_json, write_json
-from grcsf.io.memory import keep_freed_memory
+from grcsf.io.memory import keep_freed_memory, out_of_memory
 
 __all__ = ["STEPS", "main"]
 
@@ -230,7 +230,9 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("error: interrupted\n")
         return 1
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
         sys.stderr.write("error: not enough memory; lower batch_size or the patch size\n")
         return 1
     return 0

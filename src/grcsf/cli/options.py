@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -139,6 +138,7 @@ def end_with(failed: Mapping[str, str]) -> None:
 def guarded(call: Callable[[], Any]) -> int:
     """Run a command and give its exit code: 0 done, 1 failed, 2 wrong arguments; errors of the user are one line."""
     from grcsf.errors import GrcsfError, SettingsError
+    from grcsf.io.memory import out_of_memory
 
     try:
         call()
@@ -153,7 +153,7 @@ def guarded(call: Callable[[], Any]) -> int:
         sys.stderr.write(f"error: {name}: {error.strerror or error}; check space and rights\n")
         return 1
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not re.search("out of memory|can't allocate memory", str(error)):
+        if not out_of_memory(error):
             raise
         sys.stderr.write("error: not enough memory; lower batch_size (training, mae, inference) or the patch size\n")
         return 1

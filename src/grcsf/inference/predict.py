@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from scipy import ndimage
 
 from grcsf.arrays import BoolArray, FloatArray, LabelArray
@@ -21,6 +20,7 @@ from grcsf.inference.explain import Explanation, explained_pass, map_names, mode
 from grcsf.inference.windows import case_probabilities
 from grcsf.io.files import write_json
 from grcsf.io.map_names import EXPLAIN_FILE, files_beside
+from grcsf.io.memory import out_of_memory
 from grcsf.io.progress import track
 from grcsf.io.volume import Volume, ending_of, path_of, read_volume, write_like
 from grcsf.preprocess.forward import preprocess_case
@@ -319,7 +319,9 @@ def predict_cases(
         except GrcsfError as error:
             failed[case.name] = str(error)
             logger.error("%s: %s", case.name, error)
-        except (MemoryError, torch.OutOfMemoryError):
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
             failed[case.name] = "not enough memory; use a smaller inference.batch_size or another device"
             logger.error("%s: %s", case.name, failed[case.name])
     return failed

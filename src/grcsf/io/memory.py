@@ -1,12 +1,13 @@
-"""What the process does with memory that it frees."""
+"""What the process does with memory that it frees, and how to tell that there was not enough."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import re
 import sys
 
-__all__ = ["keep_freed_memory"]
+__all__ = ["keep_freed_memory", "out_of_memory"]
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Names of ``mallopt`` in glibc's malloc.h."""
@@ -31,3 +32,10 @@ def keep_freed_memory() -> bool:
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
     return bool(mallopt and mallopt(_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD) and mallopt(_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: that of Python and NumPy, of CUDA, or of torch on a CPU."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and bool(re.search("out of memory|can't allocate memory", str(error)))

@@ -19,6 +19,7 @@ from grcsf.inference.explain import map_names, residual_names
 from grcsf.inference.predict import Prediction, Predictor
 from grcsf.io.files import hash_file
 from grcsf.io.geometry import Volume
+from grcsf.io.memory import out_of_memory
 from grcsf.serve.findings import MOST_LESIONS, find_lesions, size_of
 from grcsf.serve.scans import output_ending, read_scan, write_for_view, write_on_grid
 from grcsf.serve.settings import package_version
@@ -68,7 +69,7 @@ class Task:
 
     def private(self, error: BaseException) -> str:
         """A message without paths; of errors that are not ours only the class."""
-        if isinstance(error, MemoryError):
+        if out_of_memory(error):
             return "not enough memory for this image"
         if not isinstance(error, GrcsfError) or isinstance(error, OutputError):
             return f"the prediction failed ({type(error).__name__})"

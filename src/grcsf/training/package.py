@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,8 @@ def load_model(folder: Path) -> LesionModel:
         network.load_state_dict({name[4:]: value for name, value in weights.items() if name.startswith("net.")})
         usual = description.get("usual_residual")  # absent: made before there was one
         usual = None if usual is None else float(usual)
+        if usual is not None and not math.isfinite(usual):
+            raise ValueError(f"usual_residual is {usual}")
     network.eval().requires_grad_(False)
     return LesionModel(network, plan, settings, mae, provenance, usual)
 

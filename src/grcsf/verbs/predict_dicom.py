@@ -23,6 +23,7 @@ from grcsf.io.dicom_terms import load_terms
 from grcsf.io.files import make_folder, write_json
 from grcsf.io.geometry import Volume, check_same_grid
 from grcsf.io.map_names import EXPLAIN_FILE, files_beside
+from grcsf.io.memory import out_of_memory
 from grcsf.io.private_names import case_salt, check_case_name, private_name
 from grcsf.io.progress import track
 from grcsf.io.record import RECORD_FILE, RunRecord
@@ -146,7 +147,9 @@ def predict_dicom(job: DicomJob, options: DicomOptions, how: MapOptions) -> dict
                         allow_resample=options.allow_resample,
                         notes=notes,
                     )
-                except (GrcsfError, MemoryError) as error:
+                except (GrcsfError, MemoryError, RuntimeError) as error:
+                    if not isinstance(error, GrcsfError) and not out_of_memory(error):
+                        raise
                     failed[name] = _private(error, job.path, name)
                     logger.error("%s: %s", name, failed[name])
             record.add("cases", len(cases))
@@ -255,6 +258,6 @@ def _identity(part: Part) -> tuple[str, ...]:
 
 def _private(error: BaseException, root: Path, name: str) -> str:
     """A message without the path of the input, which may name the patient."""
-    if isinstance(error, MemoryError):
+    if out_of_memory(error):
         return "not enough memory; use a smaller inference.batch_size or another device"
     return str(error).replace(f"{root}: ", "").replace(str(root), name)
