@@ -220,6 +220,31 @@ def test_a_file_that_holds_no_settings_is_refused(tmp_path: Path, text: str, wor
         load_settings(path)
 
 
+def test_a_file_that_comes_with_the_package_is_named_without_its_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shipped = load_settings("stroke-2mm")
+    assert shipped.preprocess.spacing_mm == (2.0, 2.0)
+    assert load_settings(Path("stroke-2mm"), ["seed=3"]) == shipped.model_copy(update={"seed": 3})
+    (tmp_path / "stroke-2mm").write_text("seed: 5", encoding="utf-8")  # a file of the user's comes first
+    assert load_settings("stroke-2mm") == Settings(seed=5)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("strokes", r"--config strokes: no such file, and none that comes with grcsf \(calcium, .*stroke-2mm\)"),
+        ("../calcium", r"calcium: cannot be read"),
+        ("calcium.yaml", r"calcium\.yaml: cannot be read"),
+    ],
+)
+def test_a_name_of_no_file_is_refused(name: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError, match=words):
+        load_settings(name)
+
+
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"none\.yaml: cannot be read \(No such file"):
         load_settings(tmp_path / "none.yaml")

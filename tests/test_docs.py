@@ -146,11 +146,6 @@ def test_examples_of_clinical_measures_run(name: str) -> None:
     exec(compile(example, name, "exec"), {})
 
 
-def test_demo_yaml_is_what_the_demo_uses() -> None:
-    demo = importlib.import_module("grcsf.verbs.demo")
-    assert load_settings(ROOT / "configs" / "demo.yaml") == demo.demo_settings()
-
-
 def _blocks(page: Path, language: str) -> list[str]:
     """Lines of the fenced blocks of a language."""
     found = re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)

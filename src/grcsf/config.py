@@ -23,6 +23,7 @@ from grcsf.config_parts import (
     refuse_ratios,
     refuse_remainder,
     refuse_window,
+    settings_file,
 )
 from grcsf.errors import SettingsError
 
@@ -334,11 +335,13 @@ class Settings(Frozen):
     evaluation: EvaluationSettings = EvaluationSettings()
 
 
-def load_settings(path: Path | None = None, overrides: Iterable[str] = (), base: Settings | None = None) -> Settings:
+def load_settings(
+    path: str | Path | None = None, overrides: Iterable[str] = (), base: Settings | None = None
+) -> Settings:
     """Settings from a YAML file, then ``a.b=value`` pairs (values in YAML syntax), over ``base``.
 
     Args:
-        path: YAML file with any part of the settings tree.
+        path: YAML file with any part of the settings tree, or the name of one that the package brings (``calcium``).
         overrides: pairs such as ``training.steps=100`` or ``network.features=[16,32]``.
         base: what the file and pairs change; the defaults if none.
 
@@ -347,7 +350,7 @@ def load_settings(path: Path | None = None, overrides: Iterable[str] = (), base:
     """
     tree: dict[str, Any] = base.model_dump(mode="json") if base else {}
     if path is not None:
-        _merge(tree, read_yaml(path), str(path))
+        _merge(tree, read_yaml(settings_file(path)), str(path))
     for pair in overrides:
         key, separator, text = pair.partition("=")
         if not separator:

@@ -26,7 +26,12 @@ __all__ = [
     "refuse_ratios",
     "refuse_remainder",
     "refuse_window",
+    "settings_file",
 ]
+
+_HERE = Path(__file__).resolve().parent
+_CONFIGS = _HERE / "configs" if (_HERE / "configs").is_dir() else _HERE.parents[1] / "configs"
+"""Of an installed package, or of the source folder."""
 
 WindowName = Literal["brain", "calcium", "lung", "soft-tissue"]
 WINDOWS_HU: Mapping[WindowName, tuple[float, float]] = MappingProxyType(
@@ -102,6 +107,24 @@ def parse_value(key: str, text: str) -> Any:
         return _load_yaml(text)
     except yaml.YAMLError:
         raise SettingsError(f"--set {key}: {text!r} is not a YAML value") from None
+
+
+def settings_file(name: str | Path) -> Path:
+    """A YAML file of settings: the file that is named, or one that the package brings, by its name without an ending.
+
+    >>> settings_file("calcium").name, settings_file("mine.yaml").name
+    ('calcium.yaml', 'mine.yaml')
+
+    Raises:
+        SettingsError: a name without an ending that is neither.
+    """
+    path = Path(name)
+    if path.suffix or len(path.parts) != 1 or path.is_file():
+        return path
+    shipped = {file.stem: file for file in sorted(_CONFIGS.glob("*.yaml"))}
+    if path.name not in shipped:
+        raise SettingsError(f"--config {name}: no such file, and none that comes with grcsf ({', '.join(shipped)})")
+    return shipped[path.name]
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

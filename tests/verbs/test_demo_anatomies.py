@@ -33,9 +33,14 @@ def test_a_demo_takes_minutes_on_slices(anatomy: str) -> None:
     assert own.training.minutes + own.mae.minutes <= 7  # of the ten that a demo may take
 
 
-@pytest.mark.parametrize("anatomy", ["heart", "lung"])
-def test_the_shipped_file_of_an_anatomy_is_what_its_demo_uses(anatomy: str) -> None:
-    assert load_settings(ROOT / "configs" / f"demo-{anatomy}.yaml") == demo_settings(anatomy=anatomy)
+def test_each_anatomy_has_the_settings_of_its_own_file() -> None:
+    assert demo_settings().preprocess.window_hu is None
+    assert demo_settings(anatomy="lung").preprocess.window_hu == "lung"
+    assert demo_settings(anatomy="heart").preprocess.window_hu == "calcium"
+    assert demo_settings("calcium", ["training.steps=7"]).training.model_dump(include={"steps", "dice"}) == {
+        "steps": 7,
+        "dice": "batch",
+    }
 
 
 def test_the_heart_keeps_to_what_is_bright_and_the_brain_does_not() -> None:

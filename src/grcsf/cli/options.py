@@ -68,7 +68,9 @@ SeriesOption = Annotated[
 TermsOption = Annotated[Path | None, typer.Option("--segment-terms", help="DICOM: YAML of coded terms for labels.")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on where an earlier run stopped.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")]
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML file of settings.")]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="YAML file of settings, or one by name: calcium, stroke-2mm, ...")
+]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="One setting, such as training.steps=500.")]
 MinutesOption = Annotated[float | None, typer.Option("--minutes", help="Wall-clock budget of this stage.")]
 UnlabelledOption = Annotated[

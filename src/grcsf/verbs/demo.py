@@ -27,81 +27,23 @@ __all__ = ["DemoResult", "demo", "demo_settings"]
 
 DATASET = "Dataset900_BrainPhantoms"
 
-_BRAIN = (
-    "preprocess.dimensions=2d",
-    "preprocess.spacing_mm=[2, 2]",
-    "mae.steps=1200",
-    "mae.minutes=1.2",
-    "network.features=[16, 32, 64, 96]",
-    "training.steps=900",
-    "training.minutes=4.5",
-    "training.learning_rate=0.003",
-    "training.steps_per_epoch=50",
-)
-"""What the demo changes in the default settings: slices, a small network, minutes instead of hours."""
-_CT = (
-    "preprocess.dimensions=2d",
-    "mae.steps=600",
-    "mae.minutes=1.0",
-    "mae.batch_size=8",
-    "residual.ratios=[0.75]",
-    "network.features=[8, 16, 32, 64, 96]",
-    "network.deep_supervision=true",
-    "training.steps=1000",
-    "training.minutes=3.5",
-    "training.batch_size=8",
-    "training.learning_rate=0.01",
-    "training.dice=batch",
-    "training.focal_gamma=0",
-    "training.lesion_fraction=0.75",
-    "training.augmentation=light",
-    "training.carve_mix=0",
-    "training.steps_per_epoch=50",
-    "inference.mirroring=false",
-    "inference.min_lesion_peak=0",
-)
-"""Few voxels are lesion, so Dice is taken over the batch, beside plain cross-entropy (focal without focus), and coarser
-heads, which see a larger share of lesion, keep the training from standing still (docs/decisions/0016)."""
-_HEART = (
-    *_CT,
-    "preprocess.patch_size=[160, 176]",
-    "preprocess.context=1",
-    "preprocess.window_hu=calcium",
-    "preprocess.candidate_hu=130",
-    "training.minutes=5.5",
-    "inference.candidate_hu=130",
-    "inference.candidate_rule=components",
-    "inference.min_lesion_mm=4.0",
-    "evaluation.preset=orcascore",
-)
-"""Whole slices: a window around an artery would seldom show the aorta, whose calcium is to be left out."""
-_LUNG = (
-    *_CT,
-    "preprocess.patch_size=[128, 160]",
-    "mae.window=[152, 224]",
-    "preprocess.context=1",
-    "preprocess.window_hu=lung",
-    "inference.min_lesion_mm=14.0",
-)
-"""With the slices beside it a vessel differs from a nodule; pieces below a ball of 3 mm (14 mm3) are no nodules."""
-
 
 @dataclass(frozen=True)
 class _Anatomy:
-    """What a demo is made of: its data set, how phantoms are written, and changed settings."""
+    """What a demo is made of: its data set, how phantoms are written, and the file of its settings."""
 
     dataset: str
     phantoms: type[PhantomSettings] | type[HeartPhantomSettings] | type[LungPhantomSettings]
     write: Callable[[Path, Any], Dataset]
-    settings: tuple[str, ...]
+    config: str
     subjects: int = 20
 
 
 ANATOMIES: Mapping[str, _Anatomy] = MappingProxyType(
     {
-        "brain": _Anatomy(DATASET, PhantomSettings, write_phantoms, _BRAIN),
-        "heart": _Anatomy("Dataset901_HeartPhantoms", HeartPhantomSettings, write_heart_phantoms, _HEART, subjects=32),
-        "lung": _Anatomy("Dataset902_LungPhantoms", LungPhantomSettings, write_lung_phantoms, _LUNG),
+        "brain": _Anatomy(DATASET, PhantomSettings, write_phantoms, "demo"),
+        "heart": _Anatomy("Dataset901_HeartPhantoms", HeartPhantomSettings, write_heart_phantoms, "demo-heart", 32),
+        "lung": _Anatomy("Dataset902_LungPhantoms", LungPhantomSettings, write_lung_phantoms, "demo-lung"),
     }
 )
 """What ``grcsf demo --anatomy`` knows."""
@@ -120,13 +62,15 @@ class DemoResult:
         return block("Demo: held-out phantoms", summary_html(self.summary), paragraph(f"Report: {self.report.name}"))
 
 
-def demo_settings(config: Path | None = None, overrides: list[str] | None = None, anatomy: str = "brain") -> Settings:
+def demo_settings(
+    config: str | Path | None = None, overrides: list[str] | None = None, anatomy: str = "brain"
+) -> Settings:
     """Settings of a demo, changed by a YAML file and ``a.b=value`` pairs.
 
     Raises:
         SettingsError: an unknown anatomy, key or value.
     """
-    return load_settings(config, overrides or [], base=load_settings(None, _anatomy(anatomy).settings))
+    return load_settings(config, overrides or [], base=load_settings(_anatomy(anatomy).config))
 
 
 def demo(
