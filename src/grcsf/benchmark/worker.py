@@ -21,7 +21,7 @@ from grcsf.datasets.sources.registry import read_dataset
 from grcsf.datasets.splits import get_fold
 from grcsf.errors import DatasetError, GrcsfError, OutputError
 from grcsf.io.files import read_json, write_json
-from grcsf.io.memory import keep_freed_memory, out_of_memory
+from grcsf.io.memory import enough_memory, keep_freed_memory
 
 __all__ = ["STEPS", "main"]
 
@@ -223,17 +223,13 @@ def main(arguments: list[str]) -> int:
     step, folder = arguments
     try:
         job = read_json(Path(folder) / "job.json", OutputError)["job"]
-        STEPS[step](job)
+        with enough_memory("lower batch_size or the patch size"):
+            STEPS[step](job)
     except GrcsfError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("error: interrupted\n")
-        return 1
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-        sys.stderr.write("error: not enough memory; lower batch_size or the patch size\n")
         return 1
     return 0
 

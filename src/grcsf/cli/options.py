@@ -140,10 +140,11 @@ def end_with(failed: Mapping[str, str]) -> None:
 def guarded(call: Callable[[], Any]) -> int:
     """Run a command and give its exit code: 0 done, 1 failed, 2 wrong arguments; errors of the user are one line."""
     from grcsf.errors import GrcsfError, SettingsError
-    from grcsf.io.memory import out_of_memory
+    from grcsf.io.memory import enough_memory
 
     try:
-        call()
+        with enough_memory("lower batch_size (training, mae, inference) or the patch size"):
+            call()
     except SettingsError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
@@ -153,11 +154,6 @@ def guarded(call: Callable[[], Any]) -> int:
     except OSError as error:
         name = Path(error.filename).name if isinstance(error.filename, str) else "output"
         sys.stderr.write(f"error: {name}: {error.strerror or error}; check space and rights\n")
-        return 1
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-        sys.stderr.write("error: not enough memory; lower batch_size (training, mae, inference) or the patch size\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")

@@ -20,7 +20,7 @@ from grcsf.inference.explain import Explanation, explained_pass, map_names, mode
 from grcsf.inference.windows import case_probabilities
 from grcsf.io.files import write_json
 from grcsf.io.map_names import EXPLAIN_FILE, files_beside
-from grcsf.io.memory import out_of_memory
+from grcsf.io.memory import enough_memory
 from grcsf.io.progress import track
 from grcsf.io.volume import Volume, ending_of, path_of, read_volume, write_like
 from grcsf.preprocess.forward import preprocess_case
@@ -32,6 +32,7 @@ from grcsf.residual.shuffle import fit_grid, other_cases
 from grcsf.training.package import LesionModel
 
 __all__ = [
+    "MEMORY_ADVICE",
     "Prediction",
     "Predictor",
     "case_files",
@@ -42,6 +43,9 @@ __all__ = [
     "predict_cases",
     "tell_notes",
 ]
+
+MEMORY_ADVICE = "use a smaller inference.batch_size or another device"
+"""For a case that memory does not suffice for."""
 
 logger = logging.getLogger("grcsf")
 
@@ -311,19 +315,15 @@ def predict_cases(
         if resume and all(path.is_file() for path in case_outputs(case, out, ending, explain=predictor.explain)):
             continue
         try:
-            pair = (case, by_name[others[case.name]]) if others else (case,)
-            found = predictor.predict(*(_volumes(one, spacing_mm) for one in pair))
-            maps = _maps(found, probabilities=save_probabilities, residuals=save_residuals or predictor.explain)
-            tell_notes(found, case.name, {} if notes is None else notes)
-            _write(found, maps, case, mask_path(case, out, ending), spacing_mm, keep_mask=resume)
+            with enough_memory(MEMORY_ADVICE):
+                pair = (case, by_name[others[case.name]]) if others else (case,)
+                found = predictor.predict(*(_volumes(one, spacing_mm) for one in pair))
+                maps = _maps(found, probabilities=save_probabilities, residuals=save_residuals or predictor.explain)
+                tell_notes(found, case.name, {} if notes is None else notes)
+                _write(found, maps, case, mask_path(case, out, ending), spacing_mm, keep_mask=resume)
         except GrcsfError as error:
             failed[case.name] = str(error)
             logger.error("%s: %s", case.name, error)
-        except (MemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                raise
-            failed[case.name] = "not enough memory; use a smaller inference.batch_size or another device"
-            logger.error("%s: %s", case.name, failed[case.name])
     return failed
 
 

@@ -6,8 +6,12 @@ import ctypes
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-__all__ = ["keep_freed_memory", "out_of_memory"]
+from grcsf.errors import GrcsfError
+
+__all__ = ["enough_memory", "keep_freed_memory", "out_of_memory"]
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Names of ``mallopt`` in glibc's malloc.h."""
@@ -39,3 +43,21 @@ def out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError):
         return True
     return isinstance(error, RuntimeError) and bool(re.search("out of memory|can't allocate memory", str(error)))
+
+
+@contextmanager
+def enough_memory(advice: str) -> Iterator[None]:
+    """Where memory runs out, an error that the user can mend takes the place of the one that said it.
+
+    Args:
+        advice: what to do about it.
+
+    Raises:
+        GrcsfError: memory ran out.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise GrcsfError(f"not enough memory; {advice}") from None

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from grcsf.errors import GrcsfError, SettingsError
-from grcsf.inference.predict import Prediction, Predictor, explain_numbers, tell_notes
+from grcsf.inference.predict import MEMORY_ADVICE, Prediction, Predictor, explain_numbers, tell_notes
 from grcsf.io.dicom import DicomImage, DicomStudy, open_study, read_part
 from grcsf.io.dicom_seg import SegmentationText, write_probability_seg, write_seg
 from grcsf.io.dicom_series import Part, choose_parts
@@ -23,7 +23,7 @@ from grcsf.io.dicom_terms import load_terms
 from grcsf.io.files import make_folder, write_json
 from grcsf.io.geometry import Volume, check_same_grid
 from grcsf.io.map_names import EXPLAIN_FILE, files_beside
-from grcsf.io.memory import out_of_memory
+from grcsf.io.memory import enough_memory
 from grcsf.io.private_names import case_salt, check_case_name, private_name
 from grcsf.io.progress import track
 from grcsf.io.record import RECORD_FILE, RunRecord
@@ -137,19 +137,18 @@ def predict_dicom(job: DicomJob, options: DicomOptions, how: MapOptions) -> dict
             todo = files.missing() if how.resume else list(cases)
             for name in track(todo, "predict", total=len(todo)):
                 try:
-                    read[name] = _predict_case(
-                        name,
-                        cases[name],
-                        study,
-                        job,
-                        how,
-                        text=text,
-                        allow_resample=options.allow_resample,
-                        notes=notes,
-                    )
-                except (GrcsfError, MemoryError, RuntimeError) as error:
-                    if not isinstance(error, GrcsfError) and not out_of_memory(error):
-                        raise
+                    with enough_memory(MEMORY_ADVICE):
+                        read[name] = _predict_case(
+                            name,
+                            cases[name],
+                            study,
+                            job,
+                            how,
+                            text=text,
+                            allow_resample=options.allow_resample,
+                            notes=notes,
+                        )
+                except GrcsfError as error:
                     failed[name] = _private(error, job.path, name)
                     logger.error("%s: %s", name, failed[name])
             record.add("cases", len(cases))
@@ -256,8 +255,6 @@ def _identity(part: Part) -> tuple[str, ...]:
     return part.study_uid, part.series_uid, part.token
 
 
-def _private(error: BaseException, root: Path, name: str) -> str:
+def _private(error: GrcsfError, root: Path, name: str) -> str:
     """A message without the path of the input, which may name the patient."""
-    if out_of_memory(error):
-        return "not enough memory; use a smaller inference.batch_size or another device"
     return str(error).replace(f"{root}: ", "").replace(str(root), name)
