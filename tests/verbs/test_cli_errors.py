@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 import subprocess
@@ -351,7 +352,7 @@ def test_a_machine_that_is_too_small(
     def fail(model: object) -> None:
         raise error
 
-    monkeypatch.setattr(sys.modules["grcsf.verbs.info"], "info", fail)
+    monkeypatch.setattr(importlib.import_module("grcsf.verbs.info"), "info", fail)
     done = command_line("info", tmp_path)
     refused(done, 1, words)
     assert "secret" not in done.err
@@ -361,7 +362,7 @@ def test_a_fault_of_ours_is_not_hidden(tmp_path: Path, command_line: Cli, monkey
     def fail(model: object) -> None:
         raise RuntimeError("a size does not fit")
 
-    monkeypatch.setattr(sys.modules["grcsf.verbs.info"], "info", fail)
+    monkeypatch.setattr(importlib.import_module("grcsf.verbs.info"), "info", fail)
     with pytest.raises(RuntimeError, match="a size does not fit"):
         command_line("info", tmp_path)
 
