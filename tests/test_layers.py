@@ -15,7 +15,7 @@ LAYERS = (
     *("io", "datasets", "phantoms", "preprocess", "fitting", "mae", "residual", "nets", "training", "inference"),
     *("evaluation", "report", "viewer", "verbs", "serve", "benchmark", "cli"),
 )
-INNER = {"sources", "clinical", "methods"}
+INNER = {"dicom", "sources", "clinical", "methods"}
 EVERYONE = {"config", "config_parts", "errors", "arrays"}
 TOP = {"__main__", "__init__"}
 FILES = sorted((SOURCE / "grcsf").rglob("*.py"))

@@ -138,7 +138,7 @@ def test_without_pydicom_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.
     def missing(name: str) -> None:
         raise ImportError(name)
 
-    monkeypatch.setattr("grcsf.io.dicom_files.import_module", missing)
+    monkeypatch.setattr("grcsf.io.dicom.files.import_module", missing)
     (series,) = (base / "patient" / "0").iterdir()
     with pytest.raises(GrcsfError, match=r"grcsf\[dicom"):
         read_volume(CtSeries(series))

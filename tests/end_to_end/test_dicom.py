@@ -23,7 +23,7 @@ import grcsf
 from chain import Done
 from dicoms import CANARY, MR, PERSON_TAGS, oblique, with_canaries, write_series
 from grcsf.errors import SettingsError
-from grcsf.io.dicom import read_dicom
+from grcsf.io.dicom.study import read_dicom
 from grcsf.io.private_names import case_salt, check_case_name, private_name
 from grcsf.io.volume import read_volume, write_volume
 from grcsf.verbs.run import RunResult

@@ -16,8 +16,8 @@ import pytest
 
 from dicoms import CANARY, asymmetric, with_canaries, write_series
 from grcsf.errors import ImageError
-from grcsf.io.dicom import open_study, read_dicom
-from grcsf.io.dicom_files import ZipLimits, open_files
+from grcsf.io.dicom.files import ZipLimits, open_files
+from grcsf.io.dicom.study import open_study, read_dicom
 
 
 @pytest.fixture

@@ -17,11 +17,11 @@ from pydicom.data import get_testdata_file
 
 from dicoms import AXIAL, MR, asymmetric, oblique, write_enhanced, write_series
 from grcsf.errors import GrcsfError, ImageError
-from grcsf.io.dicom import open_study, read_dicom, read_part
-from grcsf.io.dicom_files import is_dicom_input
-from grcsf.io.dicom_resample import even_grid, onto_grid, onto_slices
-from grcsf.io.dicom_series import choose_parts
-from grcsf.io.dicom_stack import make_stack
+from grcsf.io.dicom.files import is_dicom_input
+from grcsf.io.dicom.resample import even_grid, onto_grid, onto_slices
+from grcsf.io.dicom.series import choose_parts
+from grcsf.io.dicom.stack import make_stack
+from grcsf.io.dicom.study import open_study, read_dicom, read_part
 from grcsf.io.volume import read_geometry, read_volume, write_like
 
 SHUFFLED = [5, 3, 1, 0, 2, 4, 8, 7, 6]

@@ -14,9 +14,9 @@ import pytest
 
 from dicoms import asymmetric, oblique, write_enhanced, write_series
 from grcsf.errors import GridMismatch, ImageError, SettingsError
-from grcsf.io.dicom import open_study, read_part
-from grcsf.io.dicom_seg import SegmentationText, write_probability_seg, write_seg
-from grcsf.io.dicom_terms import load_terms, term_of
+from grcsf.io.dicom.segmentation import SegmentationText, write_probability_seg, write_seg
+from grcsf.io.dicom.study import open_study, read_part
+from grcsf.io.dicom.terms import load_terms, term_of
 
 LABELS = {"background": 0, "acute infarct": 1, "calcification": 3}
 SHUFFLED = [5, 3, 1, 0, 2, 4, 8, 7, 6]

@@ -10,8 +10,8 @@ from typing import Any
 from grcsf.datasets.case_check import Problem
 from grcsf.datasets.validate import Estimate, ValidationReport
 from grcsf.errors import ImageError
-from grcsf.io.dicom import DicomStudy, open_study, read_part
-from grcsf.io.dicom_series import Part, main_parts
+from grcsf.io.dicom.series import Part, main_parts
+from grcsf.io.dicom.study import DicomStudy, open_study, read_part
 from grcsf.io.files import to_plain
 
 __all__ = ["DicomReport", "validate_dicom"]

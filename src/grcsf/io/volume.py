@@ -12,7 +12,7 @@ import numpy as np
 from grcsf.arrays import AnyArray
 from grcsf.errors import GridMismatch, ImageError, OutputError
 from grcsf.io import itk, nifti
-from grcsf.io.dicom_files import is_dicom_input
+from grcsf.io.dicom.files import is_dicom_input
 from grcsf.io.endings import IMAGE_ENDINGS, ending_of, stem_of
 from grcsf.io.geometry import FloatArray64, Geometry, Volume, check_same_grid, corner_distance_mm
 from grcsf.io.lazy import ImageRef, VolumeSource, files_of, name_of, path_of
@@ -63,7 +63,7 @@ def read_volume(path: ImageRef, spacing_mm: tuple[float, ...] | None = None) -> 
             _check_finite(made.array, path.path)
         return made
     if _is_dicom(path):
-        from grcsf.io.dicom import read_dicom
+        from grcsf.io.dicom.study import read_dicom
 
         return read_dicom(path)
     ending = _known_ending(path)
@@ -92,7 +92,7 @@ def read_geometry(path: ImageRef, spacing_mm: tuple[float, ...] | None = None) -
     if isinstance(path, VolumeSource):
         return path.geometry()
     if _is_dicom(path):
-        from grcsf.io.dicom import read_dicom_geometry
+        from grcsf.io.dicom.study import read_dicom_geometry
 
         return read_dicom_geometry(path)
     ending = _known_ending(path)

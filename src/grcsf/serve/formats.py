@@ -14,7 +14,7 @@ from pathlib import Path
 
 from grcsf.errors import GridMismatch, ImageError
 from grcsf.io import nifti
-from grcsf.io.dicom_files import ZipLimits, check_zip
+from grcsf.io.dicom.files import ZipLimits, check_zip
 from grcsf.serve.problems import Problem
 from grcsf.serve.schemas import Format
 from grcsf.serve.settings import ServeSettings

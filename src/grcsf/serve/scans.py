@@ -10,9 +10,9 @@ import numpy as np
 from grcsf.arrays import AnyArray
 from grcsf.errors import ImageError
 from grcsf.io import nifti
-from grcsf.io.dicom import open_study, read_part
-from grcsf.io.dicom_files import ZipLimits
-from grcsf.io.dicom_series import main_parts
+from grcsf.io.dicom.files import ZipLimits
+from grcsf.io.dicom.series import main_parts
+from grcsf.io.dicom.study import open_study, read_part
 from grcsf.io.files import atomic_path
 from grcsf.io.geometry import Volume
 from grcsf.io.volume import ending_of, read_volume, write_like, write_volume

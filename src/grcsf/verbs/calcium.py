@@ -13,7 +13,7 @@ from grcsf.evaluation.clinical.calcium import CalciumScan, CalciumSummary, check
 from grcsf.evaluation.clinical.calcium_files import REFERENCE_FILE, SCORES_FILE, write_calcium
 from grcsf.evaluation.clinical.calcium_rules import CalciumRules
 from grcsf.evaluation.methods.agreement_files import agreement_tree, compare_tables, read_table, write_agreement
-from grcsf.io.dicom_files import is_dicom_input
+from grcsf.io.dicom.files import is_dicom_input
 from grcsf.io.files import ensure_new, write_json
 from grcsf.io.geometry import Volume
 from grcsf.io.private_names import check_case_name
@@ -149,8 +149,8 @@ def _read_image(name: str, needed: Mapping[str, Path | None]) -> Volume:
 
 def _read_ct(path: Path, series: tuple[str, ...], name: str, record: dict[str, Any]) -> Volume:
     """The CT of a DICOM input; messages name the case, not the folder, which may name the patient."""
-    from grcsf.io.dicom import open_study, read_part
-    from grcsf.io.dicom_series import choose_parts
+    from grcsf.io.dicom.series import choose_parts
+    from grcsf.io.dicom.study import open_study, read_part
 
     try:
         with open_study(path) as study:

@@ -13,7 +13,7 @@ from grcsf.errors import DatasetError
 from grcsf.fitting.fit import check_device, torch_device
 from grcsf.fitting.weights import WEIGHTS
 from grcsf.inference.predict import Predictor, case_files, case_outputs, predict_cases
-from grcsf.io.dicom_files import is_dicom_input
+from grcsf.io.dicom.files import is_dicom_input
 from grcsf.io.files import ensure_new, hash_file, make_folder, to_plain
 from grcsf.io.map_names import clashing_case
 from grcsf.io.record import RECORD_FILE, RunRecord

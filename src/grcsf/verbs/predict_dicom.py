@@ -16,10 +16,10 @@ import numpy as np
 
 from grcsf.errors import GrcsfError, SettingsError
 from grcsf.inference.predict import MEMORY_ADVICE, Prediction, Predictor, explain_numbers, tell_notes
-from grcsf.io.dicom import DicomImage, DicomStudy, open_study, read_part
-from grcsf.io.dicom_seg import SegmentationText, write_probability_seg, write_seg
-from grcsf.io.dicom_series import Part, choose_parts
-from grcsf.io.dicom_terms import load_terms
+from grcsf.io.dicom.segmentation import SegmentationText, write_probability_seg, write_seg
+from grcsf.io.dicom.series import Part, choose_parts
+from grcsf.io.dicom.study import DicomImage, DicomStudy, open_study, read_part
+from grcsf.io.dicom.terms import load_terms
 from grcsf.io.files import make_folder, write_json
 from grcsf.io.geometry import Volume, check_same_grid
 from grcsf.io.map_names import EXPLAIN_FILE, files_beside
@@ -44,7 +44,7 @@ class DicomOptions:
     """What is asked of a DICOM input.
 
     Attributes:
-        series: which series, one per channel; see ``grcsf.io.dicom_series.choose_parts``. Empty: the only one.
+        series: which series, one per channel; see ``grcsf.io.dicom.series.choose_parts``. Empty: the only one.
         case: name of the case; none: a hash that a key of this user salts.
         allow_resample: put tilted, uneven or gapped slices onto an even grid.
         terms: file of coded terms for labels.

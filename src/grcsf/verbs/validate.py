@@ -8,7 +8,7 @@ from grcsf.datasets.dicom import DicomReport, validate_dicom
 from grcsf.datasets.sources.check import validate_source
 from grcsf.datasets.sources.coca import COCA
 from grcsf.datasets.validate import ValidationReport
-from grcsf.io.dicom_files import is_dicom_input
+from grcsf.io.dicom.files import is_dicom_input
 from grcsf.io.files import ensure_new, write_json
 
 __all__ = ["findings_text", "validate"]

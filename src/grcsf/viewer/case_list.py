@@ -10,7 +10,7 @@ from grcsf.datasets.dataset import Case, Dataset
 from grcsf.datasets.naming import group_files, image_files
 from grcsf.datasets.sources.registry import find_source, read_dataset
 from grcsf.errors import DatasetError
-from grcsf.io.dicom_files import is_dicom_input
+from grcsf.io.dicom.files import is_dicom_input
 from grcsf.io.lazy import ImageRef
 from grcsf.io.volume import IMAGE_ENDINGS, ending_of, stem_of
 from grcsf.viewer.layers import CaseList, Layer, ViewCase, map_layers, split_map

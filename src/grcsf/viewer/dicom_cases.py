@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from grcsf.errors import ImageError
-from grcsf.io.dicom import open_study
-from grcsf.io.dicom_series import main_parts
+from grcsf.io.dicom.series import main_parts
+from grcsf.io.dicom.study import open_study
 from grcsf.viewer.layers import CaseList, Layer, ViewCase
 
 __all__ = ["dicom_cases"]

@@ -10,7 +10,7 @@ import numpy as np
 
 from grcsf.arrays import AnyArray
 from grcsf.errors import GridMismatch, ImageError
-from grcsf.io.dicom import read_dicom
+from grcsf.io.dicom.study import read_dicom
 from grcsf.io.geometry import FloatArray64, Geometry, Volume
 from grcsf.io.nifti import new_header
 from grcsf.io.volume import ending_of, name_of, path_of, read_volume

@@ -50,7 +50,7 @@ def load_terms(path: Path | None = None) -> dict[str, Term]:
     Raises:
         SettingsError: the file cannot be read, or an entry is not of that form.
     """
-    shipped = resources.files("grcsf.io").joinpath("segment_terms.json").read_text("utf-8")
+    shipped = resources.files("grcsf.io.dicom").joinpath("segment_terms.json").read_text("utf-8")
     terms = _terms(json.loads(shipped), "segment_terms.json")
     if path is not None:
         try:

@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import Any
 
 from grcsf.errors import ImageError
-from grcsf.io.dicom_files import DicomFiles, pydicom_quiet
+from grcsf.io.dicom.files import DicomFiles, pydicom_quiet
 
 __all__ = ["FileHeader", "Frame", "read_headers"]
 

@@ -15,10 +15,10 @@ import numpy as np
 
 from grcsf.arrays import AnyArray
 from grcsf.errors import ImageError
-from grcsf.io.dicom_files import DicomFiles, ZipLimits, open_files, pydicom_quiet
-from grcsf.io.dicom_headers import FileHeader, Frame, read_headers
-from grcsf.io.dicom_resample import EvenGrid, even_grid, onto_grid
-from grcsf.io.dicom_series import Part, choose_parts, list_parts, skipped_objects
+from grcsf.io.dicom.files import DicomFiles, ZipLimits, open_files, pydicom_quiet
+from grcsf.io.dicom.headers import FileHeader, Frame, read_headers
+from grcsf.io.dicom.resample import EvenGrid, even_grid, onto_grid
+from grcsf.io.dicom.series import Part, choose_parts, list_parts, skipped_objects
 from grcsf.io.geometry import Geometry, Volume, make_geometry
 
 __all__ = ["DicomImage", "DicomStudy", "open_study", "read_dicom", "read_dicom_geometry", "read_part"]

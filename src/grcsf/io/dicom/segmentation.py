@@ -19,10 +19,10 @@ import numpy as np
 
 from grcsf.arrays import AnyArray
 from grcsf.errors import GrcsfError, GridMismatch, ImageError
-from grcsf.io.dicom import DicomImage, DicomStudy
-from grcsf.io.dicom_files import pydicom_quiet
-from grcsf.io.dicom_resample import onto_slices
-from grcsf.io.dicom_terms import Code, Term, term_of
+from grcsf.io.dicom.files import pydicom_quiet
+from grcsf.io.dicom.resample import onto_slices
+from grcsf.io.dicom.study import DicomImage, DicomStudy
+from grcsf.io.dicom.terms import Code, Term, term_of
 from grcsf.io.files import atomic_path, hash_array
 
 __all__ = ["SegmentationText", "write_probability_seg", "write_seg"]
@@ -41,7 +41,7 @@ class SegmentationText:
 
     Attributes:
         labels: value of each label in the mask; 0 is background.
-        terms: coded terms by label, from :func:`~grcsf.io.dicom_terms.load_terms`.
+        terms: coded terms by label, from :func:`~grcsf.io.dicom.terms.load_terms`.
         model: hash of the weights, part of what the identifiers are made from.
         series_description: at most 64 characters.
     """

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from grcsf.io.dicom_headers import Frame
+from grcsf.io.dicom.headers import Frame
 from grcsf.io.geometry import FloatArray64
 
 __all__ = ["Stack", "make_stack"]

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from grcsf.errors import ImageError
-from grcsf.io.dicom_headers import SPLITTERS, WITHOUT_PLACE, FileHeader, Frame
-from grcsf.io.dicom_stack import Stack, make_stack
+from grcsf.io.dicom.headers import SPLITTERS, WITHOUT_PLACE, FileHeader, Frame
+from grcsf.io.dicom.stack import Stack, make_stack
 
 __all__ = ["Part", "choose_parts", "list_parts", "main_parts", "skipped_objects"]
 

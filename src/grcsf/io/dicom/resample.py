@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from grcsf.arrays import AnyArray, FloatArray
-from grcsf.io.dicom_stack import Stack
+from grcsf.io.dicom.stack import Stack
 from grcsf.io.geometry import FloatArray64
 
 __all__ = ["EvenGrid", "even_grid", "onto_grid", "onto_slices"]
