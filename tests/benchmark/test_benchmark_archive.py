@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from chain import contents
+from grcsf.benchmark.claims import claim_changes
 from grcsf.benchmark.run import benchmark
 from grcsf.benchmark.spec import load_benchmark
-from grcsf.benchmark.units import Unit, claim_changes, run_unit
+from grcsf.benchmark.units import Unit, run_unit
 from grcsf.config import Settings, load_settings
 from grcsf.errors import OutputError
 from grcsf.io.files import to_plain
@@ -60,12 +61,30 @@ def test_an_archive_names_no_place_and_is_the_same_bytes_again(done: tuple[Path,
     assert contents(tmp_path / "again") == contents(scores)
 
 
-def test_what_is_done_here_or_stored_there_is_kept(done: tuple[Path, Path], tmp_path: Path) -> None:
+def test_what_is_done_here_is_kept_whatever_is_stored(done: tuple[Path, Path], tmp_path: Path) -> None:
     path, scores = done
-    file = scores / "exact_squares_f0_s0_l100.zip"
-    file.write_bytes(b"kept")
-    benchmark(path, tmp_path / "out", tables_only=True, load_scores=scores, save_scores=scores)
-    assert file.read_bytes() == b"kept"
+    (scores / "exact_squares_f0_s0_l100.zip").write_bytes(b"broken")
+    benchmark(path, tmp_path / "out", tables_only=True, load_scores=scores)
+    with pytest.raises(OutputError, match=r"exact_squares_f0_s0_l100\.zip: cannot be read"):
+        benchmark(path, tmp_path / "out", tables_only=True, save_scores=scores)
+
+
+def test_a_run_that_was_repeated_replaces_its_stored_scores_and_others_stay(
+    done: tuple[Path, Path], tmp_path: Path
+) -> None:
+    path, scores = done
+    before = {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in scores.iterdir()}
+    shutil.rmtree(tmp_path / "out" / "runs" / "moved_squares_f0_s0_l100")
+    benchmark(path, tmp_path / "out", save_scores=scores)  # its seconds are others
+    after = {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in scores.iterdir()}
+    assert [name for name in before if before[name] != after[name]] == ["moved_squares_f0_s0_l100.zip"]
+
+
+def test_no_table_mixes_runs_of_another_file(done: tuple[Path, Path], write_spec: WriteSpec, tmp_path: Path) -> None:
+    other = write_spec(fake_entry("exact"), fake_entry("moved", shift=2))
+    for arguments in ({"tables_only": True}, {"only": ["exact"]}):
+        with pytest.raises(OutputError, match="moved_squares_f0_s0_l100: was run in another way"):
+            benchmark(other, tmp_path / "out", **arguments)
 
 
 def test_a_run_made_in_another_way_is_not_taken_over(

@@ -139,6 +139,15 @@ def test_widths_are_scaled_to_a_size() -> None:
     assert scaled_widths((16, 32), 4 * 16 * 32, size) == (32, 64)
     assert scaled_widths((16, 32), 16 * 32, size) == (16, 32)
     assert scaled_widths((16, 32), 1, size) == (8, 8)
+    assert scaled_widths((24, 48), 4 * 24 * 48, size, step=24) == (48, 96)
+
+
+def test_every_width_that_is_tried_suits_swin_unetr() -> None:
+    off = ("network.gcu=off", "network.rcu=false", "network.backbone=swin-unetr")
+    swin = tiny("network.features=[24, 48, 96]", *off)
+    wanted = costs(tiny("network.features=[48, 96, 192]", *off)).parameters
+    found = with_equal_parameters(swin, plan(), wanted)
+    assert found.network.features == (48, 96, 192)
 
 
 def test_an_entry_gets_the_parameters_of_the_reference() -> None:

@@ -12,16 +12,21 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 
 from grcsf.benchmark import worker
+from grcsf.benchmark.claims import claim_changes, content_hash
 from grcsf.benchmark.process import StepFiles, run_step
 from grcsf.benchmark.queue import run_queue, state_of
 from grcsf.benchmark.run import benchmark
 from grcsf.benchmark.scores import read_runs
 from grcsf.benchmark.spec import load_benchmark
 from grcsf.benchmark.tables import make_groups
+from grcsf.benchmark.units import refuse_other_claims, run_unit
 from grcsf.errors import DatasetError, OutputError
+from grcsf.io.files import make_folder, write_json
 from grcsf.io.locks import folder_lock
 from outside import fake_entry
 
@@ -72,6 +77,75 @@ def test_a_mask_that_is_missing_fails_the_run(write_spec: WriteSpec, tmp_path: P
     entry = {"name": "lazy", "kind": "outside", "command": ["{python}", "-c", "pass", "{output}"]}
     failed = run(write_spec(entry), tmp_path / "out")
     assert failed["lazy_squares_f0_s0_l100"].startswith("score: exit code 1")
+
+
+def test_an_outside_method_that_left_out_a_mask_is_asked_again(write_spec: WriteSpec, tmp_path: Path) -> None:
+    path, out = write_spec(fake_entry("exact", shift="forgetful")), tmp_path / "out"
+    assert list(run(path, out)) == ["exact_squares_f0_s0_l100"]
+    assert run(path, out) == {}
+    assert len(calls(out)) == 2
+    result = json.loads((out / "runs" / "exact_squares_f0_s0_l100" / "result.json").read_text("utf-8"))
+    assert result["steps"]["command"]["attempts"] == 2
+
+
+def test_a_run_that_failed_is_not_tried_again_for_its_transfers(
+    write_spec: WriteSpec, squares: Path, tmp_path: Path
+) -> None:
+    transfer = {"name": "other", "path": str(shutil.copytree(squares, tmp_path / "Other")), "entries": ["broken"]}
+    path, out = write_spec(fake_entry("broken", shift="broken"), transfer=[transfer]), tmp_path / "out"
+    failed = run(path, out)
+    assert failed["broken_squares_f0_s0_l100_onto-other"].startswith("broken_squares_f0_s0_l100: command: exit code 1")
+    assert calls(out) == ["broken_squares_f0_s0_l100"]
+
+
+def change_a_mask(dataset: Path) -> None:
+    mask = nibabel.load(dataset / "labelsTr" / "case-1.nii.gz")
+    noise = np.random.default_rng(0).integers(0, 2, mask.shape).astype(np.uint8)
+    nibabel.save(nibabel.Nifti1Image(noise, mask.affine), dataset / "labelsTr" / "case-1.nii.gz")
+
+
+def test_shared_stages_of_other_data_are_refused_with_all_that_is_in_the_way(
+    write_spec: WriteSpec, squares: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(squares, tmp_path / squares.name)
+    path = write_spec({"name": "ours"}, data_sets=[{"name": "squares", "path": str(data)}])
+    spec, out = load_benchmark(path), tmp_path / "out"
+    unit = run_unit(spec, spec.cells()[0], out, path.parent)
+    for part in unit.chain():
+        write_json(make_folder(part.folder) / "job.json", {"job": part.job, "claim": part.claim})
+    refuse_other_claims(unit.chain())
+    content_hash.cache_clear()
+    change_a_mask(data)
+    with pytest.raises(OutputError, match=r"data_content: .* the data set is another one now: ") as caught:
+        run(path, out)
+    kinds = ("preprocessed-", "budget-", "mae-", "maps-")
+    assert all(str(out / "shared" / kind) in str(caught.value) for kind in kinds)
+    assert str(unit.folder) in str(caught.value)
+    content_hash.cache_clear()
+
+
+def test_a_transfer_of_other_data_is_refused(write_spec: WriteSpec, squares: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(squares, tmp_path / "Dataset904_Other")
+    transfer = {"name": "other", "path": str(other), "entries": ["exact"]}
+    path, out = write_spec(fake_entry("exact"), transfer=[transfer]), tmp_path / "out"
+    assert run(path, out) == {}
+    content_hash.cache_clear()
+    change_a_mask(other)
+    with pytest.raises(OutputError, match=r"exact_squares_f0_s0_l100_onto-other: .*onto_content"):
+        run(path, out)
+    content_hash.cache_clear()
+
+
+def test_the_reference_of_equal_parameters_decides_every_run(write_spec: WriteSpec, tmp_path: Path) -> None:
+    def claim(**settings: object) -> dict[str, object]:
+        entries = ({"name": "ours"}, {"name": "ref", "settings": settings})
+        spec = load_benchmark(write_spec(*entries, budget={"mode": "equal-parameters", "steps": 5, "reference": "ref"}))
+        return dict(run_unit(spec, spec.cells()[0], tmp_path, None).claim)
+
+    small, large = claim(), claim(**{"network.features": [16, 32, 64, 96, 128]})
+    assert any(line.startswith("reference.network.features") for line in claim_changes(small, large))
+    del small["reference"]  # as it was stored before
+    assert claim_changes(small, large) == []
 
 
 def test_a_run_made_in_another_way_is_refused(write_spec: WriteSpec, tmp_path: Path) -> None:

@@ -39,8 +39,21 @@ def load(tmp_path: Path) -> Callable[..., Benchmark]:
         ({"entries": [{"name": "a", "settings": {"network.nonsense": 1}}]}, "entry a: .*unknown setting"),
         ({"entries": [{"name": "a", "settings": {"training.steps": 5}}]}, "training.steps is set by the benchmark"),
         ({"entries": [{"name": "a", "settings": {"evaluation.preset": "x"}}]}, "evaluation.preset is set by the bench"),
-        ({"entries": [{"name": "a", "settings": {"evaluation": {}}}]}, "entry a: evaluation is set by the benchmark"),
-        ({"entries": [{"name": "a", "settings": {"mae": {"minutes": 5}}}]}, "entry a: a budget of minutes"),
+        ({"entries": [{"name": "a", "settings": {"evaluation": {"preset": "x"}}}]}, "evaluation.preset is set by"),
+        (
+            {"entries": [{"name": "a", "settings": {"mae": {"minutes": 5}}}]},
+            "mae.minutes is set by the benchmark",
+        ),
+        ({"entries": [{"name": "a", "settings": {"mae": {"dim": 8}, "mae.dim": 9}}]}, "mae.dim is there twice"),
+        ({"settings": {"training": {"minutes": 5}}}, "settings: training.minutes is set by the benchmark"),
+        ({"settings": {"training.patience": 3}}, "entry ours: training.patience may stop before the budget"),
+        ({"entries": [{"name": "a", "label_fraction": 0.3}]}, "entry a: label_fraction 0.3 is in no fractions"),
+        ({"extra": [{"entries": ["ours"], "folds": []}]}, "extra.0.folds: .*at least 1 item"),
+        ({"transfer": [{**CORONAL, "data_sets": []}]}, "transfer.0.data_sets: .*at least 1 item"),
+        (
+            {"extra": [{"entries": ["ours"], "title": "T", "folds": [fold]} for fold in (0, 1)]},
+            "two blocks have the title 'T', both for strokes, fraction 1, budget_times 1",
+        ),
         ({"entries": [{"name": "a", "command": ["x"]}]}, "entry a: a command needs kind: outside"),
         ({"entries": [{"name": "a", "kind": "outside"}]}, "entry a: kind outside needs a command"),
         ({"entries": [{**OUTSIDE, "command": ["{gpu}"]}]}, "unknown placeholder 'gpu'; known: python, dataset"),
@@ -93,6 +106,20 @@ def test_settings_of_an_entry_go_over_those_of_all(load: Callable[..., Benchmark
     ours, plain = spec.entry_settings("ours", seed=2, fraction=0.25), spec.entry_settings("plain")
     assert (ours.network.gcu, ours.training.batch_size, ours.seed, ours.training.label_fraction) == ("kept", 4, 2, 0.25)
     assert (plain.network.gcu, plain.network.rcu, plain.training.batch_size) == ("off", False, 4)
+
+
+def test_a_group_of_settings_may_be_nested_and_keeps_what_all_entries_have(load: Callable[..., Benchmark]) -> None:
+    entries = [{"name": "ours", "settings": {"training": {"carve_mix": 0.25}}}, {"name": "plain"}]
+    spec = load(settings={"training": {"batch_size": 4, "map_dropout": 0.5}}, entries=entries)
+    ours, plain = spec.entry_settings("ours").training, spec.entry_settings("plain").training
+    assert (ours.batch_size, ours.map_dropout, ours.carve_mix) == (4, 0.5, 0.25)
+    assert (plain.batch_size, plain.map_dropout, plain.carve_mix) == (4, 0.5, 0.5)
+
+
+def test_one_title_may_head_other_fractions_and_budgets(load: Callable[..., Benchmark]) -> None:
+    block = {"entries": ["ours"], "title": "T"}
+    spec = load(extra=[block, {**block, "fractions": [0.1]}, {**block, "budget_times": 2}])
+    assert len(spec.titled()) == 3
 
 
 def test_runs_are_the_grid_then_the_extra_ones_each_once(load: Callable[..., Benchmark]) -> None:

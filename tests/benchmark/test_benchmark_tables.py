@@ -167,6 +167,16 @@ def test_runs_that_were_scored_by_other_rules_are_not_put_in_one_table(stored: P
         write_tables(SPEC, stored)
 
 
+def test_runs_of_one_fold_on_other_references_are_not_put_in_one_table(stored: Path) -> None:
+    path = stored / "runs" / "ours_d_f0_s0_l100" / "scores" / "cases.csv"
+    header, first, *rows = path.read_text("utf-8").splitlines()
+    cells = dict(zip(header.split(","), first.split(","), strict=True))
+    cells["n_reference"] = str(float(cells["n_reference"]) + 1)
+    path.write_text("\n".join([header, ",".join(cells.values()), *rows]), "utf-8")
+    with pytest.raises(OutputError, match="was scored on other cases or references than"):
+        write_tables(SPEC, stored)
+
+
 def test_an_entry_that_lacks_a_run_says_so_in_the_figures(group: Group) -> None:
     assert entry_label(entry(group, "ours")) == "ours"
     assert entry_label(entry(group, "other")) == "other (1 of 2 runs)"
@@ -255,6 +265,9 @@ def test_an_entry_that_lacks_a_fold_tells_its_own_number_of_subjects(stored: Pat
     base, other = (next(line for line in lines if line.startswith(f"| {name} |")) for name in ("base", "other"))
     assert "n=" not in base
     assert "] n=2 |" in other
+    differences = lines[lines.index("### Differences to base") :]
+    assert "dice (n=3)" in next(line for line in differences if line.startswith("| entry"))
+    assert " n=2 |" in next(line for line in differences if line.startswith("| other |"))
 
 
 def test_tables_made_again_are_the_same_bytes(write_spec: Callable[..., Path], tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from grcsf.benchmark.claims import claim_changes
 from grcsf.benchmark.queue import RESULT_FILE
-from grcsf.benchmark.units import Unit, claim_changes
+from grcsf.benchmark.units import Unit, refuse_other_claims
 from grcsf.errors import OutputError
 from grcsf.io.files import atomic_path, make_folder
 
@@ -23,9 +24,9 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def save_scores(units: Iterable[Unit], folder: Path) -> list[str]:
-    """Write ``RUN.zip`` for every run that is done and has none there: its claim, result and scores, no path, no mask.
+    """Write ``RUN.zip`` for every run that is done: its claim, result and scores, no path, no mask.
 
-    The same run gives the same bytes.
+    The same run gives the same bytes. A file of another result of the run, which was repeated since, is replaced.
 
     Returns:
         Ids of the runs that were written.
@@ -36,14 +37,16 @@ def save_scores(units: Iterable[Unit], folder: Path) -> list[str]:
     written = []
     for unit in units:
         path = make_folder(folder) / f"{unit.id}.zip"
-        if path.exists() or not (unit.folder / RESULT_FILE).is_file():
+        if not (unit.folder / RESULT_FILE).is_file():
             continue
-        unit.refuse_other_claim()
+        refuse_other_claims([unit])
         found = {_JOB: json.dumps({"claim": unit.stored_claim(), "job": {}}, indent=1)}
         wanted = [RESULT_FILE, *(f"scores/{name}" for name in _SCORES)]
         for name in wanted:
             if (unit.folder / name).is_file():
                 found[name] = (unit.folder / name).read_text("utf-8")
+        if path.exists() and _scores_of(_read(path)) == _scores_of(found):
+            continue
         with atomic_path(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, text in found.items():
                 archive.writestr(zipfile.ZipInfo(name, _DATE), text, zipfile.ZIP_DEFLATED, 9)
@@ -81,6 +84,10 @@ def load_scores(units: Iterable[Unit], folder: Path) -> list[str]:
                     partial.write_text(found[name], encoding="utf-8")
         taken.append(unit.id)
     return taken
+
+
+def _scores_of(found: dict[str, str]) -> dict[str, str]:
+    return {name: text for name, text in found.items() if name != _JOB}
 
 
 def _read(path: Path) -> dict[str, str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -44,6 +45,8 @@ BACKWARD_AND_FORWARD = 3
 """Forward passes that a training step is worth: one forward, two backward."""
 _WIDTH_STEP = 8
 """Widths are multiples of this, so that heads and groups of every network divide them."""
+_OTHER_STEPS = MappingProxyType({"swin-unetr": 24})
+"""Backbones whose heads ask for more than that."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,8 @@ def with_equal_parameters(settings: Settings, plan: Plan, parameters: int) -> Se
     def size(features: tuple[int, ...]) -> int:
         return _size(_network(changed(features), plan, mae))
 
-    best = scaled_widths(settings.network.features, parameters, size)
+    step = _OTHER_STEPS.get(settings.network.backbone, _WIDTH_STEP)
+    best = scaled_widths(settings.network.features, parameters, size, step=step)
     found = size(best)
     if abs(found - parameters) > 0.2 * parameters:
         raise SettingsError(
@@ -153,7 +157,12 @@ def with_equal_parameters(settings: Settings, plan: Plan, parameters: int) -> Se
 
 
 def scaled_widths(
-    features: tuple[int, ...], wanted: int, size: Callable[[tuple[int, ...]], int], limit: float = 16.0
+    features: tuple[int, ...],
+    wanted: int,
+    size: Callable[[tuple[int, ...]], int],
+    *,
+    limit: float = 16.0,
+    step: int = _WIDTH_STEP,
 ) -> tuple[int, ...]:
     """Widths times one factor, found by bisection (of its logarithm), whose size is nearest to ``wanted``.
 
@@ -162,12 +171,13 @@ def scaled_widths(
         wanted: size to come near.
         size: parameters of the network of these widths; grows with them.
         limit: largest factor, and one over the smallest.
+        step: what the widths are multiples of.
     """
     low, high = -math.log(limit), math.log(limit)
     tried: dict[tuple[int, ...], int] = {}
     for _ in range(12):  # 2 log(16) / 2 ** 12 is finer than a width step
         middle = (low + high) / 2
-        widths = tuple(_WIDTH_STEP * max(1, round(math.exp(middle) * wide / _WIDTH_STEP)) for wide in features)
+        widths = tuple(step * max(1, round(math.exp(middle) * wide / step)) for wide in features)
         tried.setdefault(widths, size(widths) if widths not in tried else 0)
         low, high = (middle, high) if tried[widths] < wanted else (low, middle)
     return min(tried, key=lambda widths: abs(tried[widths] - wanted))

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from grcsf.benchmark.process import run_step
 from grcsf.benchmark.spec import Benchmark, Cell
-from grcsf.benchmark.units import Unit, run_unit
+from grcsf.benchmark.units import OUTSIDE_COMMANDS, Unit, refuse_other_claims, run_unit
 from grcsf.errors import GrcsfError, OutputError
 from grcsf.io.files import read_json, write_json
 from grcsf.io.locks import folder_lock
@@ -65,13 +65,12 @@ def run_queue(
         Message of each run that failed, by id.
 
     Raises:
-        OutputError: a run's folder holds one that was made in another way.
+        OutputError: the folder of a run, or of a stage that it stands on, holds what was made in another way.
         DatasetError: a data set without ``splits_final.json``.
         SettingsError: settings that do not fit.
     """
     units = [(cell, run_unit(spec, cell, out, data_root)) for cell in cells]
-    for _, unit in units:
-        unit.refuse_other_claim()
+    refuse_other_claims(part for _, unit in units for part in unit.chain())
     queue = _Queue(spec, out, say or logger.info)
     todo, total = units, len(units)
     while todo:
@@ -104,7 +103,7 @@ class _Queue:
             if message is None:
                 message = self._conclude(cell, unit)
             if message is not None:
-                self.failed[unit.id] = message
+                self.failed[unit.id] = self._broken[unit.id] = message
                 write_json(unit.folder / "failed.json", {"message": message})
                 self.say(f"    failed: {message}")
         return True
@@ -138,6 +137,8 @@ class _Queue:
             record = run_step(files, unit.command_of(step), cores=self.spec.cores, lock=lock)
             self.say(f"    {step}: {record['status']} in {record['wall_seconds']:.0f} s")
             if record["status"] != "done":
+                if step == "score":
+                    _repeat_command(unit)
                 return f"{step}: {record['message']}"
         return None
 
@@ -167,6 +168,14 @@ class _Queue:
             found = {key: said.get(key) for key in _SAID}
             found["training_multiply_adds"] = found.pop("multiply_adds", None)
         return dict(found)
+
+
+def _repeat_command(unit: Unit) -> None:
+    """Have the next call make the masks of an outside entry again, though its command ended well."""
+    for step in OUTSIDE_COMMANDS if unit.command else ():
+        record = unit.files(step).read()
+        if record:
+            write_json(unit.files(step).record, {**record, "status": "failed", "message": "its masks were not scored"})
 
 
 def _training_record(unit: Unit) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grcsf.benchmark import archive
-from grcsf.benchmark.queue import run_queue, state_of
+from grcsf.benchmark.queue import RESULT_FILE, run_queue, state_of
 from grcsf.benchmark.spec import Benchmark, Cell, load_benchmark
-from grcsf.benchmark.units import run_unit
+from grcsf.benchmark.units import refuse_other_claims, run_unit
 from grcsf.errors import SettingsError
 from grcsf.io.files import make_folder
 from grcsf.io.html import block, paragraph, table
@@ -71,6 +71,7 @@ def benchmark(
     stored = tuple(run_unit(spec, cell, out, root if cell in todo else None) for cell in spec.cells())
     if load_scores is not None:
         archive.load_scores(stored, Path(load_scores))
+    refuse_other_claims(unit for unit in stored if (unit.folder / RESULT_FILE).is_file())
     if not tables_only:
         failed = run_queue(spec, todo, out, root, say)
     if save_scores is not None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Formatter
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from grcsf.config import Frozen, Settings, load_settings, read_yaml
 from grcsf.errors import SettingsError
@@ -66,6 +66,11 @@ class Entry(Frozen):
     predict_command: tuple[str, ...] = Field((), description="outside: predicts {cases} of a transfer with {model}.")
     label_fraction: float | None = Field(None, gt=0, le=1, description="Run at this label fraction only.")
 
+    @field_validator("settings")
+    @classmethod
+    def _dotted(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        return _flat(settings)
+
     @model_validator(mode="after")
     def _fits_together(self) -> Entry:
         _refuse_name("entry", self.name)
@@ -112,10 +117,10 @@ class Extra(Frozen):
     """Further runs of some entries: more seeds on one fold, or a longer training."""
 
     entries: tuple[str, ...] = Field(min_length=1, description="Names of entries.")
-    data_sets: tuple[str, ...] | None = Field(None, description="Names of data sets; none: all.")
-    folds: tuple[int, ...] | None = Field(None, description="None: those of the benchmark.")
-    seeds: tuple[int, ...] | None = Field(None, description="None: those of the benchmark.")
-    fractions: tuple[float, ...] | None = Field(None, description="None: those of the benchmark.")
+    data_sets: tuple[str, ...] | None = Field(None, min_length=1, description="Names of data sets; none: all.")
+    folds: tuple[int, ...] | None = Field(None, min_length=1, description="None: those of the benchmark.")
+    seeds: tuple[int, ...] | None = Field(None, min_length=1, description="None: those of the benchmark.")
+    fractions: tuple[float, ...] | None = Field(None, min_length=1, description="None: those of the benchmark.")
     budget_times: float = Field(1.0, gt=0, description="Multiple of the budget.")
     title: str = Field("", description="Tables of its own over these runs; none: they join those of their kind.")
     reference: str | None = Field(None, description="Entry that the others are paired with in these tables.")
@@ -136,9 +141,9 @@ class Transfer(Frozen):
     name: str = Field(description="Short name for run folders and tables.")
     path: str = Field(description="nnU-Net raw folder; a relative one is looked for below --data.")
     entries: tuple[str, ...] = Field(min_length=1, description="Names of entries.")
-    data_sets: tuple[str, ...] | None = Field(None, description="Data sets trained on; none: all.")
-    folds: tuple[int, ...] | None = Field(None, description="None: those of the benchmark.")
-    seeds: tuple[int, ...] | None = Field(None, description="None: those of the benchmark.")
+    data_sets: tuple[str, ...] | None = Field(None, min_length=1, description="Data sets trained on; none: all.")
+    folds: tuple[int, ...] | None = Field(None, min_length=1, description="None: those of the benchmark.")
+    seeds: tuple[int, ...] | None = Field(None, min_length=1, description="None: those of the benchmark.")
 
     @model_validator(mode="after")
     def _named(self) -> Transfer:
@@ -191,6 +196,11 @@ class Benchmark(Frozen):
     cores: int = Field(1, ge=1, description="Threads of each run; runs go one after another.")
     device: str = Field("cpu", description="Device of the runs inside the package.")
 
+    @field_validator("settings")
+    @classmethod
+    def _dotted(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        return _flat(settings)
+
     @model_validator(mode="after")
     def _fits_together(self) -> Benchmark:
         names, data = [entry.name for entry in self.entries], [item.name for item in self.data_sets]
@@ -203,6 +213,7 @@ class Benchmark(Frozen):
             _refuse_unknown(where, block.entries, names)
             _refuse_unknown(where, block.data_sets or (), data)
         self._refuse_transfer()
+        self._refuse_blocks()
         _refuse_unknown("reference", [self.reference] if self.reference else [], names)
         _refuse_unknown("budget.reference", [self.budget.reference] if self.budget.reference else [], names)
         for fraction in (*self.fractions, *(f for extra in self.extra for f in extra.fractions or ())):
@@ -266,6 +277,24 @@ class Benchmark(Frozen):
         if len({item.name for item in self.transfer}) < len(self.transfer):
             raise ValueError(f"two transfer names are the same: {', '.join(item.name for item in self.transfer)}")
 
+    def _refuse_blocks(self) -> None:
+        """Refuse an entry that no block runs, and tables that would stand under one heading."""
+        run = {cell.entry for cell in self.cells()}
+        for entry in self.entries:
+            if entry.name not in run:
+                raise ValueError(f"entry {entry.name}: label_fraction {entry.label_fraction} is in no fractions")
+        headings = [
+            (block.title, *heading)
+            for block, cells in self.titled()
+            for heading in dict.fromkeys((cell.data_set, cell.fraction, cell.times) for cell in cells)
+        ]
+        for title, name, fraction, times in headings:
+            if headings.count((title, name, fraction, times)) > 1:
+                raise ValueError(
+                    f"extra: two blocks have the title {title!r}, both for {name}, fraction {fraction:g}, "
+                    f"budget_times {times:g}; join them or name them apart"
+                )
+
     def _cells(self, blocks: Sequence[Extra]) -> Iterator[Cell]:
         yield from self.main_cells()
         for extra in blocks:
@@ -287,6 +316,18 @@ class Benchmark(Frozen):
                                 yield Cell(name, data, fold, seed, fraction, block.budget_times)
 
 
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``a: {b: value}`` as ``a.b: value``, so that an entry changes one setting of a group and keeps the others."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        for inner, leaf in (_flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}).items():
+            if inner in found:
+                raise ValueError(f"{inner} is there twice")
+            found[inner] = leaf
+    return found
+
+
 def load_benchmark(path: Path) -> Benchmark:
     """A benchmark from its YAML file, with the settings of every entry checked.
 
@@ -302,6 +343,8 @@ def load_benchmark(path: Path) -> Benchmark:
             settings = found.entry_settings(entry.name)
             if settings.training.minutes is not None or settings.mae.minutes is not None:
                 raise SettingsError(f"entry {entry.name}: a budget of minutes is not equal work; remove it")
+            if settings.training.patience:
+                raise SettingsError(f"entry {entry.name}: training.patience may stop before the budget; set it to 0")
     return found
 
 

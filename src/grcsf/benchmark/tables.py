@@ -227,6 +227,24 @@ def _refuse_other_rules(runs: Sequence[RunScores]) -> None:
                     f"{run.cell.id}: scored with evaluation.{name} {its}, {first.cell.id} with {mine}; one table "
                     "needs one rule: run them with the same settings"
                 )
+    _refuse_other_cases(runs)
+
+
+def _refuse_other_cases(runs: Sequence[RunScores]) -> None:
+    """Refuse runs of one fold that were scored on other cases or other references, as where folds were made anew."""
+    first: dict[int, RunScores] = {}
+    for run in runs:
+        other = first.setdefault(run.cell.fold, run)
+        if run is not other and _scored_on(run) != _scored_on(other):
+            raise OutputError(
+                f"{run.cell.id}: was scored on other cases or references than {other.cell.id}; delete the one that is "
+                "not of today's folds and masks, and run it again"
+            )
+
+
+def _scored_on(run: RunScores) -> tuple[dict[str, str], set[tuple[str, str, float]]]:
+    """Subject of each case, and how much of each label its reference has."""
+    return dict(run.subjects), {(row.case, row.label, row.values["n_reference"]) for row in run.rows}
 
 
 def _interval(runs: Sequence[RunScores], label: str, measure: Measure) -> Interval | None:

@@ -17,13 +17,11 @@ from grcsf.benchmark.figures import forest_figure, strata_figure, write_figure
 from grcsf.benchmark.scores import read_runs, write_long
 from grcsf.benchmark.spec import Benchmark
 from grcsf.benchmark.tables import FALSE_FINDINGS, LESION_FREE, Group, SeedDifference, SeedRow, make_groups
-from grcsf.evaluation.methods.measures import FALSE_ALARMS, FOUND, LESION_WISE, OVERLAP
+from grcsf.evaluation.methods.measures import FALSE_ALARMS, FOUND, LESION_WISE, OVERLAP, Difference
 from grcsf.evaluation.strata import CONTRAST_STRATA
 from grcsf.io.files import atomic_path, make_folder, write_json
 
 __all__ = ["Table", "group_tables", "write_tables"]
-
-_POLICY = {"skip": "left out of every mean", "one": "scored 1", "zero": "scored 0"}
 
 
 @dataclass(frozen=True)
@@ -86,8 +84,8 @@ def group_tables(group: Group) -> list[Table]:
     )
     lesion_wise = _interval_table(
         "Lesion by lesion, and false alarms",
-        f"{preset}Cases with both masks empty: {_POLICY.get(group.when_empty, group.when_empty)}; false alarms: share "
-        "of lesion-free cases with a predicted voxel; false lesions and their size: means over these cases.",
+        f"{preset}Scores are over cases with a lesion. False alarms: share of the lesion-free cases with a predicted "
+        "voxel; false lesions and their size: means over all lesion-free cases, those without a prediction included.",
         group,
         {
             **{key: key.replace("_", " ").capitalize() for key in LESION_WISE},
@@ -135,20 +133,19 @@ def _difference_table(group: Group, keys: Sequence[str]) -> Table | None:
     known = [key for key in keys if any(key in entry.differences for entry in group.entries)]
     if not known:
         return None
-    rows = []
-    for entry in group.entries:
-        cells = []
-        for key in known:
-            d = entry.differences.get(key)
-            cells.append("-" if d is None else f"{_interval(d, sign=True)} p={_p(d.p_holm)}")
-        if entry.name != group.reference:
-            rows.append((entry.name, *cells))
+    most = {key: max(e.differences[key].n for e in group.entries if key in e.differences) for key in known}
+    rows = [
+        (entry.name, *(_tested(entry.differences.get(key), most[key]) for key in known))
+        for entry in group.entries
+        if entry.name != group.reference
+    ]
     note = (
         f"Entry minus {group.reference}, paired by subject over the folds and seeds that both have; bootstrap 95 % "
         "interval; p of Wilcoxon's signed-rank test, corrected after Holm over the entries of a column. Both are about "
         "these trainings: another seed of the same entry can differ from the first as much, and as surely."
     )
-    return Table(f"Differences to {group.reference}", note, ("entry", *map(_words, known)), tuple(rows))
+    header = ("entry", *(f"{_words(key)} (n={most[key]})" for key in known))
+    return Table(f"Differences to {group.reference}", note, header, tuple(rows))
 
 
 def _seed_difference_table(group: Group, keys: Sequence[str]) -> Table | None:
@@ -305,6 +302,14 @@ def _counted(value: Any, most: int) -> str:
     """An interval, with its n where that is not the one of the header, as where a fold of the entry is not there."""
     text = _interval(value)
     return text if text == "-" or value.n == most else f"{text} n={value.n}"
+
+
+def _tested(difference: Difference | None, most: int) -> str:
+    """A difference with its interval and p, and its n where that is not the one of the header."""
+    if difference is None:
+        return "-"
+    text = f"{_interval(difference, sign=True)} p={_p(difference.p_holm)}"
+    return text if difference.n == most else f"{text} n={difference.n}"
 
 
 def _seeds_of(row: SeedRow | SeedDifference) -> tuple[str, ...]:
