@@ -127,6 +127,7 @@ def test_an_unknown_key_lists_the_known_ones_of_its_place(tmp_path: Path) -> Non
         ("seed=-1", "seed: .*greater than or equal to 0"),
         ("mae.heads=3", "dim 128 must be a multiple of heads 3"),
         ("mae.window=[0, 8]", r"window \[0, 8\]: expected numbers above 0"),
+        ("residual.cosine_window=4", "cosine_window: expected an odd number"),
         ("network.rcu_heads=5", "rcu_dim 64 must be a multiple of rcu_heads 5"),
     ],
 )

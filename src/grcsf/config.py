@@ -119,7 +119,7 @@ class ResidualSettings(Frozen):
 
     kind: ResidualKind = Field("signed", description="signed: x - rebuilt; absolute: its magnitude; cosine: 1 - cos.")
     ratios: tuple[float, ...] | None = Field(None, description="Mask ratios, one map each; none: those of the MAE.")
-    cosine_window: int = Field(5, ge=3, description="Edge of the local window of the cosine kind, voxels.")
+    cosine_window: int = Field(5, ge=3, description="Edge of the local window of the cosine kind, voxels; odd.")
     overlap: float = Field(
         0.25, ge=0, lt=1, description="Overlap of neighbouring windows where an image needs several."
     )
@@ -135,6 +135,10 @@ class ResidualSettings(Frozen):
     def _fits_together(self) -> ResidualSettings:
         if self.ratios is not None:
             refuse_ratios(self.ratios)
+        if self.cosine_window % 2 == 0:
+            raise ValueError(
+                f"cosine_window: expected an odd number, whose window has a middle; found {self.cosine_window}"
+            )
         return self
 
 

@@ -156,6 +156,48 @@ def test_a_share_of_the_labels(tiny_slices: Path, store: Path, tmp_path: Path) -
     assert load_model(model).provenance["training_cases"] == everyone // 2
 
 
+def test_labels_that_the_network_is_not_to_see_are_not_read_for_its_maps(
+    tiny_slices: Path, store: Path, tmp_path: Path
+) -> None:
+    half = "training.label_fraction=0.5"
+    mae = pretrain(store, tiny_slices, tmp_path / "mae")
+    with pytest.raises(LeakageError, match=r"read the labels of \d cases that training.label_fraction"):
+        train(store, tiny_slices, tmp_path / "train", half, mae=mae)
+    assert not (tmp_path / "train").exists()
+    with pytest.raises(OutputError, match=r"mae: was made with other settings or data \(labels: "):
+        pretrain(store, tiny_slices, mae, half, resume=True)
+    plain = pretrain(store, tiny_slices, tmp_path / "plain", "mae.normative=false")
+    assert load_mae(plain).labels_read == ()
+    train(store, tiny_slices, tmp_path / "train", half, mae=plain)
+    claim = json.loads((mae / "stage.json").read_text("utf-8"))
+    del claim["labels"], claim["cases"]  # as it was written before
+    (mae / "stage.json").write_text(json.dumps(claim), "utf-8")
+    pretrain(store, tiny_slices, mae, resume=True)
+
+
+def test_a_fold_that_changed_is_not_resumed(tiny_slices: Path, store: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(tiny_slices, tmp_path / tiny_slices.name)
+    plain = "network.rcu=false"
+    for call, folder in ((pretrain, "mae"), (train, "train")):
+        call(store, data, tmp_path / folder, plain)
+    fold = get_fold(read_dataset(data), 0)
+    moved = {"train": list(fold.train[1:]), "val": [*fold.val, fold.train[0]]}
+    (data / "splits_final.json").write_text(json.dumps([moved]), "utf-8")
+    for call, folder in ((pretrain, "mae"), (train, "train")):
+        with pytest.raises(OutputError, match=rf"{folder}: was made with other settings or data \(cases: "):
+            call(store, data, tmp_path / folder, plain, resume=True)
+
+
+def test_residual_ratios_without_a_network_are_refused_before_pretraining(
+    tiny_slices: Path, store: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError, match=r"residual.ratios: 0.8 is none of mae.ratios"):
+        pretrain(store, tiny_slices, tmp_path / "mae", "mae.networks=per-ratio", "residual.ratios=[0.8]")
+    with pytest.raises(SettingsError, match=r"the ratios of mae and residual .* need at least 50"):
+        pretrain(store, tiny_slices, tmp_path / "mae", "residual.ratios=[0.98]")
+    assert not (tmp_path / "mae").exists()
+
+
 def test_slices_come_with_their_neighbours(flat_run: Run) -> None:
     model = load_model(flat_run[0] / "fold_0" / "train")
     assert (model.plan.spatial_dims, model.plan.context, len(model.plan.channels)) == (2, 1, 2)

@@ -47,6 +47,13 @@ def test_a_component_stays_whole_if_it_is_sure_somewhere():
     assert mask_from_probabilities(0 * probabilities, [1], 0.5, peak=0.7).sum() == 0
 
 
+def test_the_peak_may_be_that_of_other_probabilities():
+    mean, raw = np.full((1, 1, 4), 0.7, np.float32), np.array([[[0.5, 0.95, 0.65, 0.7]]], np.float32)
+    assert mask_from_probabilities(mean, [1], 0.5, peak=0.8).sum() == 0
+    assert mask_from_probabilities(mean, [1], 0.5, peak=0.8, peaks_of=raw).sum() == 4
+    assert mask_from_probabilities(mean, [1], 0.5, peak=0.95, peaks_of=raw).sum() == 0
+
+
 def test_the_surest_label_of_a_component_keeps_the_others():
     probabilities = np.zeros((2, 1, 6), np.float32)
     probabilities[0, 0, 0], probabilities[1, 0, 1], probabilities[1, 0, 4] = 0.6, 0.9, 0.6

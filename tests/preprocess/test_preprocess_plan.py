@@ -62,7 +62,8 @@ def test_native_2d_images_make_a_2d_plan():
     assert (plan.spatial_dims, plan.native_2d, plan.axis_order) == (2, True, (0, 1, 2))
     assert plan.spacing_mm == (None, 2.0, 2.0)
     assert plan.patch_size == (80, 96)  # 157 / 2 -> 79 -> 80; 189 / 2 -> 95 -> 96
-    assert plan.mirror_axes == (1,)
+    assert plan.mirror_axes == (0,)  # x, y
+    assert plan.model_copy(update={"file_ending": ".png"}).mirror_axes == (1,)  # rows, columns
 
 
 def test_volumes_make_a_3d_plan_by_default():
@@ -84,6 +85,12 @@ def test_clearly_coarsest_axis_is_the_slice_axis():
     assert plan.axis_order == (0, 2, 1)
     assert plan.spacing_mm == (6.0, 0.8, 0.9)
     assert plan.patch_size == (32, 64, 64)  # 25 slices -> 32
+
+
+def test_thick_slices_are_a_coarse_axis_of_a_3d_network():
+    assert plan_of(facts(THICK_SAGITTAL), dimensions="3d").coarse_axes == (0,)
+    assert plan_of(facts(THICK_SAGITTAL), dimensions="2d").coarse_axes == ()
+    assert plan_of(facts(VOLUME)).coarse_axes == ()
 
 
 def test_two_coarse_axes_do_not_make_a_slice_axis():

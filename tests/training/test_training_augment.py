@@ -57,6 +57,22 @@ def test_off_is_the_identity():
     assert all(np.array_equal(result[key].numpy(), given[key]) for key in given)
 
 
+@pytest.mark.parametrize("coarse", [0, 1, 2])
+@pytest.mark.parametrize("strength", ["light", "full"])
+def test_nothing_leaves_its_thick_slice(coarse, strength):
+    affine = Augmentation(strength, (12,) * 3, (), False, coarse_axes=(coarse,)).transform.transforms[0]
+    ramp = np.broadcast_to(np.arange(12.0, dtype=np.float32), (12, 12, 12))
+    slices = torch.tensor(np.moveaxis(ramp, -1, coarse)[None].copy())
+    along = torch.tensor(np.moveaxis(ramp, -1, (coarse + 1) % 3)[None].copy())
+    moved = False
+    for seed in range(6):
+        affine.set_random_state(seed=seed)
+        result = affine({"image": slices, "label": along})
+        assert torch.allclose(torch.as_tensor(result["image"]), slices, atol=1e-3)
+        moved |= not torch.equal(torch.as_tensor(result["label"]), along)
+    assert moved
+
+
 @pytest.mark.parametrize("dims", [2, 3])
 def test_mirrors_move_image_maps_and_label_alike(dims, monkeypatch):
     made = Augmentation("light", (12,) * dims, (0, dims - 1), True)

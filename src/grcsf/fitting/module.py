@@ -33,7 +33,7 @@ class FittedModule(lightning.LightningModule):
     Args:
         network: what is trained.
         learning_rate: peak learning rate.
-        weight_decay: AdamW weight decay, not applied to vectors (norms, biases, gates).
+        weight_decay: AdamW weight decay, not applied to vectors (norms, biases).
         warmup: share of the training spent warming up.
         ema_decay: decay of the averaged copy of the weights; 0 keeps none.
         seed: seed of what a step draws on the device (dropout).

@@ -77,6 +77,7 @@ def mask_from_probabilities(
     voxel_mm: float = 1.0,
     *,
     peak: float = 0.0,
+    peaks_of: FloatArray | None = None,
 ) -> LabelArray:
     """Label map: the likeliest label where its probability exceeds ``threshold``, else background.
 
@@ -89,6 +90,7 @@ def mask_from_probabilities(
         smallest_mm: connected components below this area (mm2) or volume (mm3) are removed.
         voxel_mm: area or volume of a voxel.
         peak: connected components whose highest probability is not above it are removed.
+        peaks_of: probabilities that the highest is taken from; none: ``probabilities``.
 
     Source: standard (hysteresis: Canny 1986, doi 10.1109/TPAMI.1986.4767851), own (for lesions; docs/decisions/0019).
     """
@@ -99,7 +101,8 @@ def mask_from_probabilities(
     if smallest_mm > 0 or peak > threshold:
         components, count = ndimage.label(mask > 0, structure=np.ones((3,) * mask.ndim))
         sizes = np.bincount(components.ravel(), minlength=count + 1) * voxel_mm
-        peaks = np.asarray(ndimage.maximum(likeliest, components, np.arange(count + 1)))
+        surest = likeliest if peaks_of is None else np.take_along_axis(peaks_of, best[None], axis=0)[0]
+        peaks = np.asarray(ndimage.maximum(surest, components, np.arange(count + 1)))
         mask[((sizes < smallest_mm) | (peaks <= peak))[components]] = 0
     return mask
 
@@ -196,6 +199,7 @@ class Predictor:
             self.settings.min_lesion_mm,
             voxel,
             peak=self.settings.min_lesion_peak,
+            peaks_of=probabilities,
         )
         explanation = Explanation(_means(units), self.unit_facts()) if self.explain else None
         return Prediction(mask, probabilities, _means(maps), explanation, tuple(dict.fromkeys(notes)))

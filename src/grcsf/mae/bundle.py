@@ -31,6 +31,7 @@ class MaeBundle:
         plan_hash: plan under which the images were preprocessed.
         seen: content hash of each image it was trained on, by case name.
         weights_hash: SHA-256 of its weights file; empty for a network that is not on disk.
+        labels_read: cases whose labels kept their lesions out of the loss; none where that was not noted.
     """
 
     networks: nn.ModuleDict
@@ -41,6 +42,7 @@ class MaeBundle:
     plan_hash: str
     seen: dict[str, str]
     weights_hash: str
+    labels_read: tuple[str, ...] | None = None
 
     def network(self, ratio: float) -> MaskedAutoencoder:
         """The network that serves a mask ratio.
@@ -73,6 +75,24 @@ class MaeBundle:
                 "Pre-train one for this fold (grcsf pretrain -f FOLD)"
             )
 
+    def refuse_other_labels(self, labelled: Iterable[str]) -> None:
+        """Refuse when labels were read for the pre-training that are to be kept from the network.
+
+        Args:
+            labelled: cases whose labels the network may be trained with.
+
+        Raises:
+            LeakageError: labels of further cases were read.
+        """
+        more = sorted(set(self.labels_read or ()) - set(labelled))
+        if more:
+            names = f"{', '.join(more[:5])}{'...' if len(more) > 5 else ''}"
+            raise LeakageError(
+                f"the pre-training of the MAE read the labels of {len(more)} cases that training.label_fraction and seed "
+                f"keep from the network ({names}); pre-train one with the same label_fraction and seed, or with "
+                "mae.normative=false"
+            )
+
     def description(self) -> dict[str, Any]:
         """All but the weights, JSON-able."""
         return {
@@ -82,6 +102,7 @@ class MaeBundle:
             "window": list(self.window),
             "plan_hash": self.plan_hash,
             "seen": self.seen,
+            "labels_read": self.labels_read,
         }
 
 
@@ -116,4 +137,5 @@ def restore_mae(weights: dict[str, Tensor], description: dict[str, Any], weights
         description["plan_hash"],
         description["seen"],
         weights_hash,
+        None if description.get("labels_read") is None else tuple(description["labels_read"]),
     )

@@ -95,6 +95,13 @@ class PretrainingBatches:
             "ratio": torch.tensor(ratio),
         }
 
+    @property
+    def labels_read(self) -> tuple[str, ...]:
+        """Names of the cases whose labels may be read."""
+        names = dict.fromkeys(name for _, name in self.cases)
+        allowed = self._labelled if self._labelled is not None else names.keys()
+        return tuple(name for name in names if name in allowed) if self.settings.normative else ()
+
     def _window(self, rng: np.random.Generator) -> tuple[AnyArray, AnyArray, AnyArray]:
         key = str(rng.integers(len(self.cases)))
         image = self._image(key)
@@ -187,7 +194,15 @@ def pretrain_mae(
     seen = {name: store.content_hash(name) for store, names in stores for name in names}
     networks.eval().requires_grad_(False)
     bundle = MaeBundle(
-        networks.cpu(), settings, plan.spatial_dims, len(plan.channels), batches.window, plan.content_hash(), seen, ""
+        networks.cpu(),
+        settings,
+        plan.spatial_dims,
+        len(plan.channels),
+        batches.window,
+        plan.content_hash(),
+        seen,
+        weights_hash="",
+        labels_read=batches.labels_read,
     )
     save_mae(folder, bundle)
     return bundle, result

@@ -17,7 +17,7 @@ from grcsf.preprocess.fingerprint import ChannelIntensities, Fingerprint
 from grcsf.preprocess.foreground import is_ct
 from grcsf.preprocess.geometry import Triple
 from grcsf.preprocess.normalise import LOWEST_ZSCORE, ChannelPlan, Scheme
-from grcsf.preprocess.resample import resampled_shape
+from grcsf.preprocess.resample import coarse_axes, resampled_shape
 
 __all__ = ["Plan", "make_plan", "read_plan"]
 
@@ -67,13 +67,19 @@ class Plan(Frozen):
     def mirror_axes(self) -> tuple[int, ...]:
         """Axis of the network input (0 is the first spatial one) along which left and right lie.
 
-        Known from the orientation for volumes; the last axis for native 2-D images, whose files carry none. Empty where
-        left-right is the slice axis of a 2-D network.
+        Known from the orientation for volumes. Of native 2-D images the columns of a PNG, and the first axis, x, of the
+        other formats. Empty where left-right is the slice axis of a 2-D network.
         """
         if self.native_2d:
-            return (1,)
+            return (1,) if self.file_ending == ".png" else (0,)
         axis = self.axis_order.index(0) - (3 - self.spatial_dims)
         return (axis,) if axis >= 0 else ()
+
+    @property
+    def coarse_axes(self) -> tuple[int, ...]:
+        """Axes of a 3-D network's input that are more than three times as coarse as the finest, as thick slices are."""
+        known = [spacing for spacing in self.spacing_mm if spacing is not None]
+        return coarse_axes(known) if self.spatial_dims == 3 and len(known) == 3 else ()
 
     def content_hash(self) -> str:
         """SHA-256 over all fields: arrays made with another plan must not be mixed with these."""

@@ -10,7 +10,7 @@ from scipy import ndimage
 from grcsf.arrays import AnyArray, BoolArray, FloatArray, LabelArray
 from grcsf.preprocess.geometry import Triple
 
-__all__ = ["resample_image", "resample_label", "resample_linear", "resample_mask", "resampled_shape"]
+__all__ = ["coarse_axes", "resample_image", "resample_label", "resample_linear", "resample_mask", "resampled_shape"]
 
 _ANISOTROPY = 3.0  # beyond this ratio an axis is coarse and is not interpolated with splines (nnU-Net's threshold)
 
@@ -47,7 +47,7 @@ def resample_image(image: FloatArray, shape: Triple, spacing_mm: Sequence[float]
     factors = [before / after for before, after in zip(image.shape, shape, strict=True)]
     sigma = [max(0.0, (factor - 1) / 2) for factor in factors]
     smooth = ndimage.gaussian_filter(image, sigma, mode="nearest") if any(sigma) else image
-    coarse = _coarse_axes(spacing_mm)
+    coarse = coarse_axes(spacing_mm)
     result = _zoom(smooth, _target(image.shape, shape, skip=coarse), order=3)
     result = _zoom(result, shape, order=1)
     return np.clip(result, image.min(), image.max()).astype(np.float32, copy=False)
@@ -78,7 +78,7 @@ def resample_label(label: LabelArray, shape: Triple, spacing_mm: Sequence[float]
     """
     if label.shape == tuple(shape):
         return label
-    middle = _target(label.shape, shape, skip=_coarse_axes(spacing_mm))
+    middle = _target(label.shape, shape, skip=coarse_axes(spacing_mm))
     result = np.zeros(shape, np.uint8)
     best = np.zeros(shape, np.float32)
     background = np.ones(shape, np.float32)
@@ -108,7 +108,8 @@ def _strongest(mask: BoolArray, share: FloatArray) -> tuple[int, ...]:
     )
 
 
-def _coarse_axes(spacing_mm: Sequence[float]) -> tuple[int, ...]:
+def coarse_axes(spacing_mm: Sequence[float]) -> tuple[int, ...]:
+    """Axes whose spacing is more than three times the finest, as of thick slices (nnU-Net's threshold)."""
     finest = min(spacing_mm)
     return tuple(axis for axis, spacing in enumerate(spacing_mm) if spacing > _ANISOTROPY * finest)
 

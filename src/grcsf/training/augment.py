@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import permutations
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -39,6 +40,8 @@ class Augmentation:
         patch_size: size of the sample in voxels.
         mirror_axes: axes that may be mirrored.
         with_residual: whether samples carry residual maps.
+        coarse_axes: of 3-D samples, such as that of thick slices: nothing is turned out of its plane, moved or scaled
+            along it.
     """
 
     def __init__(
@@ -47,27 +50,30 @@ class Augmentation:
         patch_size: tuple[int, ...],
         mirror_axes: tuple[int, ...],
         with_residual: bool,
+        coarse_axes: tuple[int, ...] = (),
     ) -> None:
         self.keys = ["image", *(["residual"] if with_residual else []), "label"]
         transforms: list[Any] = []
         if strength != "off":
             transforms += [RandFlipd(self.keys, prob=0.5, spatial_axis=axis) for axis in mirror_axes]
-            transforms.append(self._affine(len(patch_size), strength))
+            transforms.append(self._affine(len(patch_size), strength, coarse_axes))
         if strength == "full":
             transforms += _intensity(len(patch_size))
         self.transform = Compose(transforms)
 
-    def _affine(self, dims: int, strength: str) -> Any:
+    def _affine(self, dims: int, strength: str, coarse: tuple[int, ...]) -> Any:
         full = strength == "full"
         angle, shift = (math.radians(30), 8.0) if full else (math.radians(7), 4.0)
         scale = (-0.3, 0.4) if full else (-0.1, 0.1)  # 0.7 to 1.4 times, as nnU-Net
+        pairs = list(permutations(range(dims), 2))  # in MONAI's order of shears
+        turned = [angle] if dims == 2 else [0.0 if {*range(3)} - {axis} & {*coarse} else angle for axis in range(3)]
         return RandAffined(
             self.keys,
             prob=0.8 if full else 0.4,
-            rotate_range=[angle] * (1 if dims == 2 else 3),
-            shear_range=[0.15] * (2 if dims == 2 else 6) if full else None,
-            scale_range=[scale] * dims,
-            translate_range=[shift] * dims,
+            rotate_range=turned,
+            shear_range=[0.0 if {*pair} & {*coarse} else 0.15 for pair in pairs] if full else None,
+            scale_range=[(0.0, 0.0) if axis in coarse else scale for axis in range(dims)],
+            translate_range=[0.0 if axis in coarse else shift for axis in range(dims)],
             mode=["nearest" if key == "label" else "bilinear" for key in self.keys],
             padding_mode=["zeros" if key != "image" else "border" for key in self.keys],
         )

@@ -46,7 +46,11 @@ class LabelledPatches:
             cases, self._label, self.plan.spatial_dims == 2, settings.lesion_fraction, settings.lesion_sampling
         )
         self.augment = Augmentation(
-            settings.augmentation, self.plan.patch_size, self.plan.mirror_axes, with_residual=maps is not None
+            settings.augmentation,
+            self.plan.patch_size,
+            self.plan.mirror_axes,
+            with_residual=maps is not None,
+            coarse_axes=self.plan.coarse_axes,
         )
 
     def __call__(self, step: int, rank: int) -> Batch:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ __all__ = [
     "clear_folder",
     "clear_partial",
     "clear_stage",
+    "hash_names",
     "label_subset",
     "lasting",
     "model_folders",
@@ -68,6 +70,15 @@ def open_stage(folder: Path, claim: Mapping[str, Any], *, resume: bool, overwrit
     return resume and has_model(folder)
 
 
+_NOTED_LATER = ("cases", "labels")
+"""Of claims; a folder that was made before says nothing of them."""
+
+
+def hash_names(names: Iterable[str]) -> str:
+    """Hash of a set of case names, for claims."""
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:16]
+
+
 def refuse_other(folder: Path, there: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Refuse to go on with what was made in another way.
 
@@ -75,7 +86,8 @@ def refuse_other(folder: Path, there: Mapping[str, Any], now: Mapping[str, Any])
         OutputError: naming what differs.
     """
     before, after = _flat(there), _flat(to_plain(now))
-    keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    known = {key for key in {**before, **after} if key in before or key not in _NOTED_LATER}
+    keys = [key for key in {**before, **after} if key in known and before.get(key) != after.get(key)]
     if keys:
         changes = "; ".join(f"{key}: {_short(before.get(key))} there, {_short(after.get(key))} now" for key in keys[:5])
         raise OutputError(

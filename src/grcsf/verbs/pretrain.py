@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from grcsf.config import MaeSettings, Settings
+from grcsf.config import MaeSettings, ResidualSettings, Settings
 from grcsf.datasets.dataset import Case, Dataset, Fold
 from grcsf.datasets.inputs import find_inputs
 from grcsf.datasets.sources.registry import read_dataset
@@ -18,7 +18,7 @@ from grcsf.mae.bundle import MaeBundle, load_mae
 from grcsf.mae.pretrain import mae_window, pretrain_mae
 from grcsf.preprocess.run import preprocess_unlabelled
 from grcsf.preprocess.store import CaseStore
-from grcsf.verbs.common import label_subset, lasting, open_stage, require_cases
+from grcsf.verbs.common import hash_names, label_subset, lasting, open_stage, require_cases
 
 __all__ = ["pretrain"]
 
@@ -60,12 +60,15 @@ def pretrain(
     extra = [(Path(folder), find_inputs(Path(folder), len(store.plan.file_channels))) for folder in unlabelled]
     for folder, cases in extra:
         _refuse_patients(folder, cases, data, fold, parts)
-    _refuse_window(store, settings.mae)
+    _refuse_window(store, settings.mae, settings.residual)
+    labelled = label_subset(data, parts, settings.training.label_fraction, settings.seed)
     claim = {
         "fold": fold,
         "plan": store.plan.content_hash(),
         "unlabelled": [[case.name for case in cases] for _, cases in extra],
         "settings": {key: lasting(settings)[key] for key in ("seed", "mae")},
+        "cases": hash_names(parts.train),
+        "labels": hash_names(labelled) if settings.mae.normative else None,
     }
     if open_stage(out, claim, resume=resume, overwrite=overwrite):
         return load_mae(out)
@@ -85,7 +88,7 @@ def pretrain(
             settings.mae,
             out,
             seed=settings.seed,
-            labelled=label_subset(data, parts, settings.training.label_fraction, settings.seed),
+            labelled=labelled,
             device=device,
             workers=settings.workers,
             resume=resume,
@@ -98,18 +101,25 @@ def pretrain(
     return load_mae(out)
 
 
-def _refuse_window(store: CaseStore, settings: MaeSettings) -> None:
-    """Refuse a window of wrong dimensions, or with fewer patches than the residual maps need visible sets."""
+def _refuse_window(store: CaseStore, settings: MaeSettings, residual: ResidualSettings) -> None:
+    """Refuse a window of wrong dimensions, or networks and patches that cannot give the residual maps asked for."""
     try:
         window = mae_window(store.plan, settings)
     except ValueError as error:
         raise SettingsError(str(error)) from None
     patches = math.prod(edge // settings.patch for edge in window)
-    sets = max(round(1 / (1 - ratio)) for ratio in settings.ratios)
+    ratios = (*settings.ratios, *(residual.ratios or ()))
+    sets = max(round(1 / (1 - ratio)) for ratio in ratios)
     if patches < sets:
         raise SettingsError(
-            f"mae.window {window} holds {patches} patches of mae.patch {settings.patch}, and mae.ratios "
-            f"{settings.ratios} need at least {sets}; use a smaller patch or a larger window"
+            f"mae.window {window} holds {patches} patches of mae.patch {settings.patch}, and the ratios of mae and "
+            f"residual {ratios} need at least {sets}; use a smaller patch or a larger window"
+        )
+    unknown = [ratio for ratio in residual.ratios or () if ratio not in settings.ratios]
+    if settings.networks == "per-ratio" and unknown:
+        raise SettingsError(
+            f"residual.ratios: {unknown[0]} is none of mae.ratios {settings.ratios}, and mae.networks=per-ratio "
+            "has a network for each of these only"
         )
 
 

@@ -19,7 +19,7 @@ from grcsf.residual.compute import case_residual
 from grcsf.residual.shuffle import fit_grid, other_cases
 from grcsf.training.package import LesionModel, load_model
 from grcsf.training.train import train_network
-from grcsf.verbs.common import label_subset, lasting, open_stage, require_cases, selection_split
+from grcsf.verbs.common import hash_names, label_subset, lasting, open_stage, require_cases, selection_split
 from grcsf.verbs.residual import checked_mae
 
 __all__ = ["train"]
@@ -54,7 +54,7 @@ def train(
 
     Raises:
         SettingsError: residual maps without an MAE.
-        LeakageError: an MAE that saw the fold's validation cases.
+        LeakageError: an MAE that saw the fold's validation cases, or labels that the network is not to see.
     """
     settings, out = settings or Settings(), Path(output)
     check_device(device)
@@ -65,11 +65,15 @@ def train(
     bundle = maps = None
     if settings.network.uses_residual and mae is not None:
         bundle = checked_mae(Path(mae), store, Path(dataset), fold)
+    labelled = label_subset(data, parts, settings.training.label_fraction, settings.seed)
+    if bundle is not None:
+        bundle.refuse_other_labels(labelled)
     claim = {
         "fold": fold,
         "plan": store.plan.content_hash(),
         "mae": bundle.weights_hash if bundle else None,
         "settings": {key: lasting(settings)[key] for key in ("seed", "residual", "network", "training")},
+        "cases": hash_names(labelled),
     }
     if open_stage(out, claim, resume=resume, overwrite=overwrite):
         return load_model(out)
@@ -78,7 +82,6 @@ def train(
             Path(cache) if cache else out.parent / "residual", bundle, settings.residual, settings.seed
         )
         maps = _MapReader(kept, store, _others(data, parts.train, settings))
-    labelled = label_subset(data, parts, settings.training.label_fraction, settings.seed)
     training, selection = selection_split(data, labelled, settings)
     dumped = settings.model_dump(mode="json")
     with RunRecord(out, verb="train", settings=dumped, inputs=[], seed=settings.seed, device=device) as record:
