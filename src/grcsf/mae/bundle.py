@@ -88,8 +88,8 @@ class MaeBundle:
         if more:
             names = f"{', '.join(more[:5])}{'...' if len(more) > 5 else ''}"
             raise LeakageError(
-                f"the pre-training of the MAE read the labels of {len(more)} cases that training.label_fraction and seed "
-                f"keep from the network ({names}); pre-train one with the same label_fraction and seed, or with "
+                f"the pre-training of the MAE read the labels of {len(more)} cases that training.label_fraction and "
+                f"seed keep from the network ({names}); pre-train one with the same label_fraction and seed, or with "
                 "mae.normative=false"
             )
 
