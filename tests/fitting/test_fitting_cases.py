@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -61,3 +63,11 @@ def test_the_cache_reads_once_while_there_is_room():
     for name in ("a", "b", "c", "a", "b", "c", "c"):
         assert cache(name).shape == (10,)
     assert read == ["a", "b", "c", "c", "c"]  # two fit
+
+
+def test_loader_processes_share_the_limit(monkeypatch):
+    monkeypatch.setattr("grcsf.fitting.cases.get_worker_info", lambda: SimpleNamespace(num_workers=4))
+    cache = ArrayCache(lambda name: np.zeros(5, np.float32), limit_bytes=160)  # 20 bytes; 40 for each of four
+    first = [cache(name) for name in "abc"]
+    again = [cache(name) for name in "abc"]
+    assert [one is two for one, two in zip(first, again, strict=True)] == [True, True, False]

@@ -66,7 +66,7 @@ def test_what_is_written_is_read(store, image):
 def test_part_of_an_image(store, image):
     store.write_case("a", image, image[0] > 0, GEOMETRY, None)
     part = (slice(0, 2), slice(1, 3), slice(60, 70), slice(2, 9))
-    assert np.array_equal(store.image_region("a", part), image[part])
+    assert np.array_equal(store.open_image("a")[part], image[part])
 
 
 def test_case_without_a_label(store, image):

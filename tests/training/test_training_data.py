@@ -8,6 +8,7 @@ import torch
 
 from grcsf.config import TrainingSettings
 from grcsf.errors import DatasetError
+from grcsf.fitting.cases import ArrayCache
 from grcsf.training.data import LabelledPatches
 
 
@@ -42,6 +43,22 @@ def test_batches_are_a_function_of_seed_step_and_rank(make_store, spatial_dims, 
     other_seed = LabelledPatches(store, store.names, maps, settings, seed=2)
     for other in (make(4, 0), make(3, 1), other_seed(3, 0)):
         assert not torch.equal(first["image"], other["image"])
+
+
+@pytest.mark.parametrize(("spatial_dims", "context"), [(2, 0), (2, 1), (3, 0)])
+def test_what_does_not_fit_in_memory_is_cut_on_disk_and_the_same(make_store, monkeypatch, spatial_dims, context):
+    store = make_store(spatial_dims, shape=(9, 14, 12), context=context)
+
+    def batches():
+        make = LabelledPatches(store, store.names, maps_like(store), TrainingSettings(batch_size=3), seed=1)
+        return [make(step, 0) for step in range(4)], make.fixed(2)
+
+    kept, watched = batches()
+    monkeypatch.setattr(ArrayCache, "_room", lambda self: 0)
+    monkeypatch.setattr(type(store), "image", None)  # no whole image is read
+    cut, watched_too = batches()
+    for one, two in zip([*kept, *watched], [*cut, *watched_too], strict=True):
+        assert all(torch.equal(one[key], two[key]) for key in one)
 
 
 @pytest.mark.parametrize(("spatial_dims", "patches"), [(2, 16), (3, 2)])

@@ -5,33 +5,43 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from torch.utils.data import get_worker_info
 
-from grcsf.arrays import AnyArray
+from grcsf.arrays import AnyArray, Sliceable
 from grcsf.preprocess.plan import Plan
 
 __all__ = ["ArrayCache", "cut_window", "slice_with_context", "window_start"]
 
 
 class ArrayCache:
-    """Arrays by case name, kept in memory up to a limit in bytes.
+    """Arrays by case name, kept in memory up to a limit in bytes; those beyond it stay where they are.
 
     Args:
-        read: reads the whole array of a case.
-        limit_bytes: cases beyond it are read again at every use.
+        find: finds the array of a case.
+        limit_bytes: of what is kept, by all loader processes together.
     """
 
-    def __init__(self, read: Callable[[str], AnyArray], limit_bytes: int = 2**31) -> None:
-        self._read, self._left, self._kept = read, limit_bytes, dict[str, AnyArray]()
+    def __init__(self, find: Callable[[str], Sliceable], limit_bytes: int = 2**31) -> None:
+        self._find, self._left, self._kept = find, limit_bytes, dict[str, AnyArray]()
+        self._is_share = False
 
-    def __call__(self, name: str) -> AnyArray:
-        """The array of case ``name``."""
+    def __call__(self, name: str) -> Sliceable:
+        """The array of case ``name``; cut it, as all of it may be too much."""
         kept = self._kept.get(name)
-        if kept is None:
-            kept = self._read(name)
-            if kept.nbytes <= self._left:
-                self._left -= kept.nbytes
-                self._kept[name] = kept
-        return kept
+        if kept is not None:
+            return kept
+        found = self._find(name)
+        if found.nbytes > self._room():
+            return found
+        self._kept[name] = found[...]
+        self._left -= found.nbytes
+        return self._kept[name]
+
+    def _room(self) -> int:
+        loaders = get_worker_info()
+        if loaders is not None and not self._is_share:
+            self._left, self._is_share = self._left // loaders.num_workers, True
+        return self._left
 
 
 def window_start(size: Sequence[int], window: Sequence[int], centre: Sequence[int]) -> tuple[int, ...]:
@@ -48,12 +58,17 @@ def window_start(size: Sequence[int], window: Sequence[int], centre: Sequence[in
     return tuple(start)
 
 
-def cut_window(array: AnyArray, start: Sequence[int], window: Sequence[int], fill: float | None = None) -> AnyArray:
-    """Window of an array ``(C, *space)``; outside the image the edge is repeated, or ``fill`` is put."""
-    size = array.shape[1:]
+def cut_window(
+    array: Sliceable, start: Sequence[int], window: Sequence[int], fill: float | None = None, *, lead: int = 1
+) -> AnyArray:
+    """Window of an array ``(C, *space)``; outside the image the edge is repeated, or ``fill`` is put.
+
+    ``lead`` axes before the spatial ones are taken whole.
+    """
+    size = array.shape[lead:]
     inside = tuple(slice(max(s, 0), min(s + wide, edge)) for s, wide, edge in zip(start, window, size, strict=True))
-    part = array[(slice(None), *inside)]
-    pads = [(0, 0)]
+    part: AnyArray = array[(*[slice(None)] * lead, *inside)]
+    pads = [(0, 0)] * lead
     for s, wide, edge in zip(start, window, size, strict=True):
         pads.append((max(-s, 0), max(s + wide - edge, 0)))
     if not any(after or before for before, after in pads):
@@ -63,10 +78,12 @@ def cut_window(array: AnyArray, start: Sequence[int], window: Sequence[int], fil
     return np.pad(part, pads, mode="constant", constant_values=fill)
 
 
-def slice_with_context(image: AnyArray, index: int, plan: Plan) -> AnyArray:
+def slice_with_context(image: Sliceable, index: int, plan: Plan) -> AnyArray:
     """Channels of one slice and its neighbours, ``(C * (2 context + 1), H, W)``; edge slices are repeated."""
     if plan.context == 0:
-        return image[:, index]
+        one: AnyArray = image[:, index]
+        return one
     depth = image.shape[1]
     wanted = np.clip(np.arange(index - plan.context, index + plan.context + 1), 0, depth - 1)
-    return image[:, wanted].reshape(-1, *image.shape[2:])
+    part: AnyArray = image[:, int(wanted[0]) : int(wanted[-1]) + 1]
+    return part[:, wanted - wanted[0]].reshape(-1, *image.shape[2:])

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from grcsf.arrays import AnyArray
+from grcsf.arrays import AnyArray, Sliceable
 from grcsf.config import MaeSettings
 from grcsf.fitting.batches import Batch, step_generator
 from grcsf.fitting.cases import ArrayCache, cut_window, window_start
@@ -78,8 +78,8 @@ class PretrainingBatches:
         self.window = mae_window(plan, settings)
         self.patches = math.prod(edge // settings.patch for edge in self.window)
         self.cases = [(store, name) for store, names in stores for name in names]
-        self._image = ArrayCache(self._read_image)
-        self._label = ArrayCache(self._read_label, limit_bytes=2**29)
+        self._image = ArrayCache(self._open_image)
+        self._label = ArrayCache(self._open_label, limit_bytes=2**29)
 
     def __call__(self, step: int, rank: int) -> Batch:
         """Image (B, C, *window), origin (B, dims), weight (B, 1, *window), visible (B, V), ratio index ()."""
@@ -109,7 +109,7 @@ class PretrainingBatches:
         if self.plan.spatial_dims == 2:
             index = int(rng.integers(image.shape[1]))
             image = image[:, index]
-            label = None if label is None else label[:, index]
+            label = None if label is None else label[index]
         centre = [int(rng.integers(edge)) for edge in image.shape[1:]]
         half = self.settings.patch // 2  # any phase of the patch grid, so that no position is met first at prediction
         start = [s + int(rng.integers(-half, half + 1)) for s in window_start(image.shape[1:], self.window, centre)]
@@ -117,7 +117,7 @@ class PretrainingBatches:
         middle = [s + wide / 2 - edge / 2 for s, wide, edge in zip(start, self.window, image.shape[1:], strict=True)]
         weight = np.ones((1, *self.window), np.float32)
         if label is not None:
-            weight = (cut_window(label, start, self.window, fill=0) == 0).astype(np.float32)
+            weight = (cut_window(label, start, self.window, 0, lead=0)[None] == 0).astype(np.float32)
         part, weight = self._mirror(rng, part, middle, weight)
         scale, shift = rng.uniform(0.9, 1.1), rng.uniform(-0.1, 0.1)
         return (part * scale + shift).astype(np.float32), np.asarray(middle, np.float32), weight
@@ -131,17 +131,16 @@ class PretrainingBatches:
                 middle[axis] = -middle[axis]
         return part, np.ascontiguousarray(weight)
 
-    def _read_image(self, key: str) -> AnyArray:
+    def _open_image(self, key: str) -> Sliceable:
         store, name = self.cases[int(key)]
-        return store.image(name)
+        return store.open_image(name)
 
-    def _read_label(self, key: str) -> AnyArray:
+    def _open_label(self, key: str) -> Sliceable:
+        """Label of a case, all background where there is none or it may not be read."""
         store, name = self.cases[int(key)]
         hidden = self._labelled is not None and name not in self._labelled
-        label = None if hidden else store.label(name)
-        if label is None:
-            return np.zeros((1, *store.image(name).shape[1:]), np.uint8)
-        return label[None]
+        label = None if hidden else store.open_label(name)
+        return np.broadcast_to(np.uint8(0), store.shape(name)[1:]) if label is None else label
 
 
 class _PretrainingModule(FittedModule):

@@ -10,13 +10,13 @@ from typing import Any
 import blosc2
 import numpy as np
 
-from grcsf.arrays import AnyArray, BoolArray, FloatArray, LabelArray
+from grcsf.arrays import AnyArray, BoolArray, FloatArray, LabelArray, Sliceable
 from grcsf.errors import DatasetError, OutputError
 from grcsf.io.files import PARTIAL_PREFIX, atomic_path, hash_array, make_folder, read_json, write_json
 from grcsf.preprocess.geometry import CaseGeometry
 from grcsf.preprocess.plan import Plan, read_plan
 
-__all__ = ["CaseStore"]
+__all__ = ["CaseStore", "chunk_shape"]
 
 log = logging.getLogger(__name__)
 
@@ -95,10 +95,13 @@ class CaseStore:
         image: FloatArray = self._open(name, "image")[...]
         return image
 
-    def image_region(self, name: str, slices: tuple[slice, ...]) -> FloatArray:
-        """Part of an image, reading only the chunks it touches; slices of ``(C, D, H, W)`` with step 1."""
-        region: FloatArray = self._open(name, "image")[slices]
-        return region
+    def open_image(self, name: str) -> Sliceable:
+        """The image on disk: slicing it, with step 1, reads only the chunks that are touched."""
+        return self._open(name, "image")
+
+    def open_label(self, name: str) -> Sliceable | None:
+        """The label on disk, as :meth:`open_image`; none for a case without one."""
+        return self._open(name, "label") if self._fact(name, "has_label") else None
 
     def label(self, name: str) -> LabelArray | None:
         """``(D, H, W)`` uint8, or none for a case without a label."""
@@ -186,22 +189,23 @@ class CaseStore:
         ending = ".json" if kind == "json" else f"_{kind}.b2nd"
         return self.folder / "cases" / f"{name}{ending}"
 
-    def _open(self, name: str, kind: str) -> Any:
+    def _open(self, name: str, kind: str) -> Sliceable:
         self._fact(name, "name")
         path = self._path(name, kind)
         try:
-            return blosc2.open(str(path), mode="r", dparams={"nthreads": 1})
+            found: Sliceable = blosc2.open(str(path), mode="r", dparams={"nthreads": 1})
         except (OSError, RuntimeError, ValueError) as error:
             raise DatasetError(f"{path}: damaged or missing ({error}); preprocess again with --overwrite") from error
+        return found
 
 
 def _write_array(path: Path, array: AnyArray, spatial_dims: int) -> None:
-    chunks = _chunks(array.shape, spatial_dims)
+    chunks = chunk_shape(array.shape, spatial_dims)
     with atomic_path(path) as partial:
         blosc2.asarray(array, urlpath=str(partial), mode="w", chunks=chunks, blocks=chunks, cparams=_CPARAMS)
 
 
-def _chunks(shape: tuple[int, ...], spatial_dims: int) -> tuple[int, ...]:
+def chunk_shape(shape: tuple[int, ...], spatial_dims: int) -> tuple[int, ...]:
     """Whole slices with all channels for a 2-D network, cubes of each channel for a 3-D one."""
     *lead, depth, height, width = shape
     if spatial_dims == 2:

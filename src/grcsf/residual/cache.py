@@ -11,10 +11,11 @@ from typing import Any
 import blosc2
 import numpy as np
 
-from grcsf.arrays import FloatArray
+from grcsf.arrays import FloatArray, Sliceable
 from grcsf.config import ResidualSettings
 from grcsf.io.files import atomic_path, read_json, write_json
 from grcsf.mae.bundle import MaeBundle
+from grcsf.preprocess.store import chunk_shape
 
 __all__ = ["ResidualCache", "residual_key"]
 
@@ -61,11 +62,15 @@ class ResidualCache:
 
     def get(self, case: str, content_hash: str, compute: Callable[[], FloatArray]) -> FloatArray:
         """Maps of a case ``(ratios * channels, D, H, W)`` float32, computed and kept if they are not here."""
+        return np.asarray(self.open(case, content_hash, compute)[...], dtype=np.float32)
+
+    def open(self, case: str, content_hash: str, compute: Callable[[], FloatArray]) -> Sliceable:
+        """The maps on disk, float16: slicing them reads only the chunks that are touched."""
         path = self.path(case, content_hash)
         if not self.has(case, content_hash):
             self._write(path, case, compute())
         expected = read_json(path.with_suffix(".json"))["shape"]
-        maps = np.asarray(blosc2.open(str(path), mode="r")[:], dtype=np.float32)
+        maps: Sliceable = blosc2.open(str(path), mode="r", dparams={"nthreads": 1})
         if list(maps.shape) != expected:
             raise ValueError(f"{path.name}: shape {maps.shape}, its JSON says {expected}; delete both files")
         return maps
@@ -73,7 +78,9 @@ class ResidualCache:
     def _write(self, path: Path, case: str, maps: FloatArray) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as partial:
-            blosc2.asarray(maps.astype(np.float16), urlpath=str(partial), mode="w", cparams={"nthreads": 1})
+            chunks = chunk_shape(maps.shape, self.mae.spatial_dims)
+            kept = {"chunks": chunks, "blocks": chunks, "cparams": {"nthreads": 1}}
+            blosc2.asarray(maps.astype(np.float16), urlpath=str(partial), mode="w", **kept)
         write_json(
             path.with_suffix(".json"),
             {

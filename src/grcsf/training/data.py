@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from grcsf.arrays import FloatArray, LabelArray
+from grcsf.arrays import LabelArray, Sliceable
 from grcsf.config import TrainingSettings
 from grcsf.errors import DatasetError
 from grcsf.fitting.batches import Batch, step_generator
@@ -20,7 +20,7 @@ from grcsf.training.sampling import LesionIndex
 
 __all__ = ["LabelledPatches"]
 
-ReadMaps = Callable[[str], FloatArray]
+ReadMaps = Callable[[str], Sliceable]
 
 
 class LabelledPatches:
@@ -39,11 +39,11 @@ class LabelledPatches:
     ) -> None:
         self.plan: Plan = store.plan
         self.settings, self.seed, self._store = settings, seed, store
-        self._image = ArrayCache(store.image)
+        self._image = ArrayCache(store.open_image)
         self._maps = ArrayCache(maps, limit_bytes=2**30) if maps else None
-        self._label = ArrayCache(self._read_label, limit_bytes=2**30)
+        self._label = ArrayCache(self._open_label, limit_bytes=2**30)
         self.index = LesionIndex(
-            cases, self._label, self.plan.spatial_dims == 2, settings.lesion_fraction, settings.lesion_sampling
+            cases, self._whole_label, self.plan.spatial_dims == 2, settings.lesion_fraction, settings.lesion_sampling
         )
         self.augment = Augmentation(
             settings.augmentation,
@@ -74,21 +74,19 @@ class LabelledPatches:
 
     def cut(self, case: str, centre: tuple[int, int, int]) -> Sample:
         """One sample around a voxel, without augmentation."""
-        arrays = {"image": self._image(case), "label": self._label(case)[None]}
-        if self._maps is not None:
-            arrays["residual"] = self._maps(case)
+        image, label, patch = self._image(case), self._label(case), self.plan.patch_size
+        maps = None if self._maps is None else self._maps(case)
         if self.plan.spatial_dims == 2:
             index, inplane = centre[0], centre[1:]
-            start = window_start(arrays["image"].shape[2:], self.plan.patch_size, inplane)
-            cut = {key: array[:, index] for key, array in arrays.items()}
-            cut["image"] = slice_with_context(arrays["image"], index, self.plan)
+            start = window_start(image.shape[2:], patch, inplane)
+            image, label = slice_with_context(image, index, self.plan), label[index]
+            maps = None if maps is None else maps[:, index]
         else:
-            start = window_start(arrays["image"].shape[1:], self.plan.patch_size, centre)
-            cut = arrays
-        return {
-            key: cut_window(array, start, self.plan.patch_size, fill=None if key == "image" else 0)
-            for key, array in cut.items()
-        }
+            start = window_start(image.shape[1:], patch, centre)
+        found = {"image": cut_window(image, start, patch), "label": cut_window(label, start, patch, 0, lead=0)[None]}
+        if maps is not None:
+            found["residual"] = cut_window(maps, start, patch, 0).astype(np.float32, copy=False)
+        return found
 
     def _sample(self, case: str, centre: tuple[int, int, int], rng: np.random.Generator) -> Sample:
         """What was drawn or, at times, the case with a lesion of another one, cut where that lies in the body."""
@@ -122,10 +120,14 @@ class LabelledPatches:
             moved[first + axis] += int(rng.integers(-reach, reach + 1))
         return moved[0], moved[1], moved[2]
 
-    def _read_label(self, case: str) -> LabelArray:
-        label = self._store.label(case)
+    def _open_label(self, case: str) -> Sliceable:
+        label = self._store.open_label(case)
         if label is None:
             raise DatasetError(f"{case}: no label; training needs one for every case of the fold's training part")
+        return label
+
+    def _whole_label(self, case: str) -> LabelArray:
+        label: LabelArray = self._label(case)[...]
         return label
 
 

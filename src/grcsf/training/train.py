@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -118,10 +119,16 @@ def train_network(
         "training_cases": len(cases),
         "best_selection_dice": None if math.isnan(result.best_score) else result.best_score,
     }
-    usual = usual_size(residual_size(use_maps(name), store.foreground(name)) for name in cases) if use_maps else None
+    usual = usual_size(_sizes(use_maps, store, cases)) if use_maps else None
     model = LesionModel(final, store.plan, settings, mae if network.uses_residual else None, facts, usual)
     save_model(folder, model)
     return model, result
+
+
+def _sizes(maps: ReadMaps, store: CaseStore, cases: Sequence[str]) -> Iterator[float]:
+    """How large the residual of each case is."""
+    for name in cases:
+        yield residual_size(np.asarray(maps(name)[...], np.float32), store.foreground(name))
 
 
 def _final_network(module: _SegmentationModule, folder: Path, keep: str) -> LesionNetwork:

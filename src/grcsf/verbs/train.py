@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from grcsf.arrays import FloatArray
+import numpy as np
+
+from grcsf.arrays import Sliceable
 from grcsf.config import Settings
 from grcsf.datasets.dataset import Dataset
 from grcsf.datasets.sources.registry import read_dataset
@@ -128,13 +130,15 @@ class _MapReader:
     def __init__(self, cache: ResidualCache, store: CaseStore, others: Mapping[str, str]) -> None:
         self.cache, self.store, self.others = cache, store, dict(others)
 
-    def __call__(self, name: str) -> FloatArray:
+    def __call__(self, name: str) -> Sliceable:
         other = self.others.get(name)
-        return self._own(name) if other is None else fit_grid(self._own(other), self.store.shape(name)[1:])
+        if other is None:
+            return self._own(name)
+        return fit_grid(np.asarray(self._own(other)[...], np.float32), self.store.shape(name)[1:])
 
-    def _own(self, name: str) -> FloatArray:
+    def _own(self, name: str) -> Sliceable:
         cache = self.cache
-        return cache.get(
+        return cache.open(
             name,
             self.store.content_hash(name),
             lambda: case_residual(cache.mae, self.store.image(name), cache.settings, cache.seed),
