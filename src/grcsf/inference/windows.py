@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from monai.inferers.utils import sliding_window_inference
 from torch import Tensor
+from torch.nn import functional
 
 from grcsf.arrays import FloatArray
 from grcsf.config import InferenceSettings
@@ -94,17 +95,33 @@ def _windowed(
         image, residual = part[:, : network.in_channels], part[:, network.in_channels :]
         return run(image, residual if network.uses_residual else None)
 
+    padded, inside = _at_least(inputs, patch_size, network.in_channels)
     largest = _WHOLE if network.window is None else 1.0
-    if all(edge <= largest * patch for edge, patch in zip(inputs.shape[2:], patch_size, strict=True)):
-        return predict(inputs)
+    if all(edge <= largest * patch for edge, patch in zip(padded.shape[2:], patch_size, strict=True)):
+        return predict(padded)[inside]
     result = sliding_window_inference(
-        inputs,
+        padded,
         tuple(patch_size),
         settings.batch_size,
         predict,
         overlap=settings.overlap,
         mode="gaussian",
-        padding_mode="replicate",
     )
     assert isinstance(result, Tensor)
-    return result
+    return result[inside]
+
+
+def _at_least(inputs: Tensor, patch_size: Sequence[int], image_channels: int) -> tuple[Tensor, tuple[slice, ...]]:
+    """Inputs of at least the size of a patch, filled as in training: edges of the image repeated, maps of zero.
+
+    Also where in them the inputs are.
+    """
+    pads, inside = list[int](), [slice(None), slice(None)]
+    for edge, wide in zip(inputs.shape[2:], patch_size, strict=True):
+        before = max(wide - edge, 0) // 2
+        pads = [before, max(wide - edge, 0) - before, *pads]  # the last axis first
+        inside.append(slice(before, before + edge))
+    if not any(pads):
+        return inputs, tuple(inside)
+    image, maps = inputs[:, :image_channels], inputs[:, image_channels:]
+    return torch.cat([functional.pad(image, pads, mode="replicate"), functional.pad(maps, pads)], 1), tuple(inside)
