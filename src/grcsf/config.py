@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from grcsf.config_parts import (
+    FIRST_WIDTH_MULTIPLES,
     WINDOWS_HU,
     Frozen,
     WindowName,
@@ -212,7 +213,7 @@ def _refuse_peer_misfit(network: NetworkSettings) -> None:
         raise ValueError(f"backbone {name} has five levels; expected five features, found {list(network.features)}")
     if name == "dynunet" and levels < 3:
         raise ValueError(f"backbone {name} needs at least three levels; found features {list(network.features)}")
-    multiple = {"segresnet": 8, "swin-unetr": 12}.get(name, 1)
+    multiple = FIRST_WIDTH_MULTIPLES.get(name, 1)
     if first % multiple:
         raise ValueError(f"backbone {name}: the first of features must be a multiple of {multiple}, found {first}")
     if network.deep_supervision and name not in {"dynunet", "basic-unet-plus-plus"}:

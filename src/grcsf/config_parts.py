@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from grcsf.errors import SettingsError
 
 __all__ = [
+    "FIRST_WIDTH_MULTIPLES",
     "WINDOWS_HU",
     "Frozen",
     "WindowName",
@@ -38,6 +39,9 @@ WINDOWS_HU: Mapping[WindowName, tuple[float, float]] = MappingProxyType(
     {"brain": (0.0, 80.0), "calcium": (-150.0, 650.0), "lung": (-1000.0, 400.0), "soft-tissue": (-160.0, 240.0)}
 )
 """Named windows, lowest and highest HU. Source: brain, lung, soft-tissue as usual in reading rooms; calcium own."""
+
+FIRST_WIDTH_MULTIPLES: Mapping[str, int] = MappingProxyType({"segresnet": 8, "swin-unetr": 12})
+"""What the first of ``features`` is a multiple of, for backbones that ask for it."""
 
 
 class Frozen(BaseModel):

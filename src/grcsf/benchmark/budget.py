@@ -11,13 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import torch
 
 from grcsf.benchmark.spec import BudgetRule
 from grcsf.config import Settings, load_settings
+from grcsf.config_parts import FIRST_WIDTH_MULTIPLES
 from grcsf.errors import SettingsError
 from grcsf.mae.bundle import MaeBundle
 from grcsf.mae.masking import visible_count
@@ -45,8 +45,6 @@ BACKWARD_AND_FORWARD = 3
 """Forward passes that a training step is worth: one forward, two backward."""
 _WIDTH_STEP = 8
 """Widths are multiples of this, so that heads and groups of every network divide them."""
-_OTHER_STEPS = MappingProxyType({"swin-unetr": 24})
-"""Backbones whose heads ask for more than that."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +143,7 @@ def with_equal_parameters(settings: Settings, plan: Plan, parameters: int) -> Se
     def size(features: tuple[int, ...]) -> int:
         return _size(_network(changed(features), plan, mae))
 
-    step = _OTHER_STEPS.get(settings.network.backbone, _WIDTH_STEP)
+    step = math.lcm(_WIDTH_STEP, FIRST_WIDTH_MULTIPLES.get(settings.network.backbone, 1))
     best = scaled_widths(settings.network.features, parameters, size, step=step)
     found = size(best)
     if abs(found - parameters) > 0.2 * parameters:

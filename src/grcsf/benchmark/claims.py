@@ -14,13 +14,12 @@ from grcsf.datasets.sources.registry import read_dataset
 from grcsf.datasets.splits import SPLITS_FILE
 from grcsf.io.files import to_plain
 
-__all__ = ["CONTENT", "ONTO_CONTENT", "claim_changes", "content_hash", "deciding_settings", "flat_differences"]
+__all__ = ["CONTENT", "ONTO_CONTENT", "claim_changes", "content_hash", "deciding_settings"]
 
 CONTENT = "data_content"
 ONTO_CONTENT = "onto_content"
 _WHERE_BOTH_KNOW = (CONTENT, ONTO_CONTENT, "reference")
 """Stored since later than runs were; and the data may not be at hand."""
-
 
 _AS_BEFORE = load_settings(
     None,
@@ -31,7 +30,7 @@ _AS_BEFORE = load_settings(
         "inference.min_lesion_peak=0",
         "inference.unknown_anatomy=as-is",
     ],
-)
+).model_dump(mode="json")
 """The defaults, but for settings whose default is not what was done before they came."""
 
 
@@ -47,9 +46,8 @@ def claim_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str
     claim, today = ({key: value for key, value in tree.items() if key not in unknown} for tree in (claim, today))
     for key in ("settings", "reference"):
         if isinstance(today.get(key), Mapping):
-            stored, default = _without_steps(claim.get(key) or {}), _AS_BEFORE.model_dump(mode="json")
-            claim[key] = _completed(stored, today[key], default)
-    return flat_differences(claim, today)
+            claim[key] = _completed(_without_steps(claim.get(key) or {}), today[key], _AS_BEFORE)
+    return _differences(claim, today)
 
 
 def _without_steps(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,11 +64,11 @@ def _completed(before: Any, now: Any, default: Any) -> Any:
     return missing | {key: _completed(value, now.get(key), default.get(key)) for key, value in before.items()}
 
 
-def flat_differences(before: object, now: object, prefix: str = "") -> list[str]:
+def _differences(before: object, now: object, prefix: str = "") -> list[str]:
     """``a.b: 1 there, 2 now`` for every value that differs between two trees."""
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         keys = {**before, **now}
-        return [line for key in keys for line in flat_differences(before.get(key), now.get(key), f"{prefix}{key}.")]
+        return [line for key in keys for line in _differences(before.get(key), now.get(key), f"{prefix}{key}.")]
     return [] if before == now else [f"{prefix.rstrip('.')}: {before!s:.40} there, {now!s:.40} now"]
 
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from grcsf.benchmark.process import run_step
 from grcsf.benchmark.spec import Benchmark, Cell
-from grcsf.benchmark.units import OUTSIDE_COMMANDS, Unit, refuse_other_claims, run_unit
+from grcsf.benchmark.units import Unit, refuse_other_claims, run_unit
 from grcsf.errors import GrcsfError, OutputError
 from grcsf.io.files import read_json, write_json
 from grcsf.io.locks import folder_lock
@@ -172,10 +172,8 @@ class _Queue:
 
 def _repeat_command(unit: Unit) -> None:
     """Have the next call make the masks of an outside entry again, though its command ended well."""
-    for step in OUTSIDE_COMMANDS if unit.command else ():
-        record = unit.files(step).read()
-        if record:
-            write_json(unit.files(step).record, {**record, "status": "failed", "message": "its masks were not scored"})
+    for files in (unit.files(step) for step in unit.steps if unit.is_outside(step)):
+        write_json(files.record, {**files.read(), "status": "failed", "message": "its masks were not scored"})
 
 
 def _training_record(unit: Unit) -> dict[str, Any]:

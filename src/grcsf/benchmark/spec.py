@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Formatter
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from grcsf.config import Frozen, Settings, load_settings, read_yaml
 from grcsf.errors import SettingsError
+from grcsf.io.files import flat_pairs
 from grcsf.phantoms.brain import PhantomSettings
 
 __all__ = [
@@ -32,6 +33,19 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
 _FIXED = ("seed", "training.label_fraction", "training.steps", "training.minutes", "mae.minutes")
 PREDICT_PLACEHOLDERS = ("model", "cases")
 PLACEHOLDERS = ("python", "dataset", "fold", "seed", "fraction", "output", "multiply_adds", "steps", "cores")
+
+
+def _dotted(settings: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in flat_pairs(settings):
+        if name in found:
+            raise ValueError(f"{name} is there twice")
+        found[name] = value
+    return found
+
+
+DottedSettings = Annotated[dict[str, Any], AfterValidator(_dotted)]
+"""``a: {b: value}`` as ``a.b: value``, so that an entry changes one setting of a group and keeps the others."""
 
 
 class PhantomData(PhantomSettings):
@@ -61,15 +75,10 @@ class Entry(Frozen):
     name: str = Field(description="Short name for run folders and tables.")
     description: str = Field("", description="One line for the tables: what it is, what was tuned.")
     kind: Literal["grcsf", "outside"] = Field("grcsf", description="grcsf: through our loop; outside: a command.")
-    settings: dict[str, Any] = Field(default_factory=dict, description="Changed settings, as `a.b: value`.")
+    settings: DottedSettings = Field(default_factory=dict, description="Changed settings, as `a.b: value`.")
     command: tuple[str, ...] = Field((), description="outside: program and arguments with {placeholders}; no shell.")
     predict_command: tuple[str, ...] = Field((), description="outside: predicts {cases} of a transfer with {model}.")
     label_fraction: float | None = Field(None, gt=0, le=1, description="Run at this label fraction only.")
-
-    @field_validator("settings")
-    @classmethod
-    def _dotted(cls, settings: dict[str, Any]) -> dict[str, Any]:
-        return _flat(settings)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Entry:
@@ -185,7 +194,7 @@ class Benchmark(Frozen):
     note: str = Field("", description="A sentence below it, such as what was tuned.")
     data_sets: tuple[DataSet, ...] = Field(min_length=1, description="What the entries are measured on.")
     entries: tuple[Entry, ...] = Field(min_length=1, description="What is measured.")
-    settings: dict[str, Any] = Field(default_factory=dict, description="Settings of all entries, as `a.b: value`.")
+    settings: DottedSettings = Field(default_factory=dict, description="Settings of all entries, as `a.b: value`.")
     folds: tuple[int, ...] = Field((0,), min_length=1, description="Folds of splits_final.json.")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="Seeds.")
     fractions: tuple[float, ...] = Field((1.0,), min_length=1, description="Shares of the labelled patients.")
@@ -195,11 +204,6 @@ class Benchmark(Frozen):
     budget: BudgetRule = Field(description="What is equal.")
     cores: int = Field(1, ge=1, description="Threads of each run; runs go one after another.")
     device: str = Field("cpu", description="Device of the runs inside the package.")
-
-    @field_validator("settings")
-    @classmethod
-    def _dotted(cls, settings: dict[str, Any]) -> dict[str, Any]:
-        return _flat(settings)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Benchmark:
@@ -314,18 +318,6 @@ class Benchmark(Frozen):
                         for name in block.entries:
                             if self.entry(name).label_fraction in (None, fraction):
                                 yield Cell(name, data, fold, seed, fraction, block.budget_times)
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """``a: {b: value}`` as ``a.b: value``, so that an entry changes one setting of a group and keeps the others."""
-    found: dict[str, Any] = {}
-    for key, value in settings.items():
-        name = f"{prefix}{key}"
-        for inner, leaf in (_flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}).items():
-            if inner in found:
-                raise ValueError(f"{inner} is there twice")
-            found[inner] = leaf
-    return found
 
 
 def load_benchmark(path: Path) -> Benchmark:

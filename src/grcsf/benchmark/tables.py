@@ -232,10 +232,11 @@ def _refuse_other_rules(runs: Sequence[RunScores]) -> None:
 
 def _refuse_other_cases(runs: Sequence[RunScores]) -> None:
     """Refuse runs of one fold that were scored on other cases or other references, as where folds were made anew."""
-    first: dict[int, RunScores] = {}
+    first: dict[int, tuple[RunScores, object]] = {}
     for run in runs:
-        other = first.setdefault(run.cell.fold, run)
-        if run is not other and _scored_on(run) != _scored_on(other):
+        mine = _scored_on(run)
+        other, its = first.setdefault(run.cell.fold, (run, mine))
+        if mine != its:
             raise OutputError(
                 f"{run.cell.id}: was scored on other cases or references than {other.cell.id}; delete the one that is "
                 "not of today's folds and masks, and run it again"

@@ -24,13 +24,12 @@ from grcsf.datasets.splits import SPLITS_FILE
 from grcsf.errors import DatasetError, OutputError
 from grcsf.io.files import read_json, to_plain
 
-__all__ = ["OUTSIDE_COMMANDS", "PHANTOM_FOLDER", "Unit", "refuse_other_claims", "run_unit"]
+__all__ = ["PHANTOM_FOLDER", "Unit", "refuse_other_claims", "run_unit"]
 
 PHANTOM_FOLDER = "Dataset900_BrainPhantoms"
 RUN_STEPS = ("train", "predict", "score")
 OUTSIDE_STEPS = ("command", "score")
 TRANSFER_STEPS = ("predict", "score")
-OUTSIDE_COMMANDS = ("command", "predict")
 OUTSIDE_TRANSFER_STEPS = ("cases", "predict", "score")
 
 
@@ -60,9 +59,13 @@ class Unit:
         """Record and log of a step."""
         return StepFiles(self.folder, step)
 
+    def is_outside(self, step: str) -> bool:
+        """Whether a step is the command of an outside entry."""
+        return bool(self.command) and step in ("command", "predict")
+
     def command_of(self, step: str) -> tuple[str, ...]:
         """Program and arguments of a step."""
-        if self.command and step in OUTSIDE_COMMANDS:
+        if self.is_outside(step):
             return self.command
         return (sys.executable, "-m", "grcsf.benchmark.worker", step, str(self.folder))
 
@@ -93,7 +96,8 @@ def refuse_other_claims(units: Iterable[Unit]) -> None:
     Raises:
         OutputError: naming what differs in the first of them, and every folder in the way.
     """
-    changed = {unit.folder: changes for unit in units if (changes := unit.changes())}
+    once = {unit.folder: unit for unit in units}  # many runs stand on the same stages
+    changed = {folder: changes for folder, unit in once.items() if (changes := unit.changes())}
     if changed:
         folder, changes = next(iter(changed.items()))
         of_data = any(change.startswith((CONTENT, ONTO_CONTENT)) for change in changes)

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from grcsf.arrays import FloatArray
 from grcsf.config import InferenceSettings
-from grcsf.fitting.cases import slice_with_context
+from grcsf.fitting.cases import slice_with_context, window_start
 from grcsf.nets.peers import LesionNetwork
 from grcsf.preprocess.plan import Plan
 
@@ -117,10 +117,11 @@ def _at_least(inputs: Tensor, patch_size: Sequence[int], image_channels: int) ->
     Also where in them the inputs are.
     """
     pads, inside = list[int](), [slice(None), slice(None)]
-    for edge, wide in zip(inputs.shape[2:], patch_size, strict=True):
-        before = max(wide - edge, 0) // 2
-        pads = [before, max(wide - edge, 0) - before, *pads]  # the last axis first
-        inside.append(slice(before, before + edge))
+    size = inputs.shape[2:]
+    wide = [max(edge, patch) for edge, patch in zip(size, patch_size, strict=True)]
+    for edge, whole, start in zip(size, wide, window_start(size, wide, [0] * len(size)), strict=True):
+        pads = [-start, whole - edge + start, *pads]  # the last axis first
+        inside.append(slice(-start, edge - start))
     if not any(pads):
         return inputs, tuple(inside)
     image, maps = inputs[:, :image_channels], inputs[:, image_channels:]

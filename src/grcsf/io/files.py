@@ -25,6 +25,7 @@ __all__ = [
     "PARTIAL_PREFIX",
     "atomic_path",
     "ensure_new",
+    "flat_pairs",
     "hash_array",
     "hash_file",
     "make_folder",
@@ -123,6 +124,17 @@ def to_plain(value: object) -> Any:
     else:
         raise TypeError(f"cannot write a {type(value).__name__} as JSON: {value!r}")
     return plain
+
+
+def flat_pairs(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of nested mappings under its dotted name.
+
+    >>> dict(flat_pairs({"a": {"b": 1, "c": 2}, "d": 3}))
+    {'a.b': 1, 'a.c': 2, 'd': 3}
+    """
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        yield from flat_pairs(value, f"{name}.") if isinstance(value, Mapping) else [(name, value)]
 
 
 def hash_file(path: Path) -> str:

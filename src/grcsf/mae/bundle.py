@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ class MaeBundle:
         if leaked:
             raise LeakageError(
                 f"the MAE was pre-trained on {len(leaked)} of the fold's validation cases "
-                f"({', '.join(leaked[:5])}{'...' if len(leaked) > 5 else ''}); residual maps would leak. "
+                f"({_some(leaked)}); residual maps would leak. "
                 "Pre-train one for this fold (grcsf pretrain -f FOLD)"
             )
 
@@ -86,11 +86,10 @@ class MaeBundle:
         """
         more = sorted(set(self.labels_read or ()) - set(labelled))
         if more:
-            names = f"{', '.join(more[:5])}{'...' if len(more) > 5 else ''}"
             raise LeakageError(
                 f"the pre-training of the MAE read the labels of {len(more)} cases that training.label_fraction and "
-                f"seed keep from the network ({names}); pre-train one with the same label_fraction and seed, or with "
-                "mae.normative=false"
+                f"seed keep from the network ({_some(more)}); pre-train one with the same label_fraction and seed, or "
+                "with mae.normative=false"
             )
 
     def description(self) -> dict[str, Any]:
@@ -104,6 +103,10 @@ class MaeBundle:
             "seen": self.seen,
             "labels_read": self.labels_read,
         }
+
+
+def _some(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:5])}{'...' if len(names) > 5 else ''}"
 
 
 def save_mae(folder: Path, bundle: MaeBundle) -> None:

@@ -57,6 +57,8 @@ def mae_window(plan: Plan, settings: MaeSettings) -> tuple[int, ...]:
 class PretrainingBatches:
     """Batches of image windows and visible sets, a pure function of (seed, step, rank).
 
+    ``labels_read`` are the names of the cases whose labels may be read.
+
     Args:
         stores: preprocessed images with the names to use from each.
         plan: their common plan.
@@ -73,11 +75,13 @@ class PretrainingBatches:
         seed: int,
         labelled: Collection[str] | None = None,
     ) -> None:
-        self._labelled = labelled if labelled is None else frozenset(labelled)
         self.plan, self.settings, self.seed = plan, settings, seed
         self.window = mae_window(plan, settings)
         self.patches = math.prod(edge // settings.patch for edge in self.window)
         self.cases = [(store, name) for store, names in stores for name in names]
+        names = dict.fromkeys(name for _, name in self.cases)
+        allowed = names.keys() if labelled is None else frozenset(labelled)
+        self.labels_read = tuple(name for name in names if name in allowed) if settings.normative else ()
         self._image = ArrayCache(self._open_image)
         self._label = ArrayCache(self._open_label, limit_bytes=2**29)
 
@@ -94,13 +98,6 @@ class PretrainingBatches:
             "visible": random_visible(len(windows), self.patches, self.settings.ratios[ratio], draw),
             "ratio": torch.tensor(ratio),
         }
-
-    @property
-    def labels_read(self) -> tuple[str, ...]:
-        """Names of the cases whose labels may be read."""
-        names = dict.fromkeys(name for _, name in self.cases)
-        allowed = self._labelled if self._labelled is not None else names.keys()
-        return tuple(name for name in names if name in allowed) if self.settings.normative else ()
 
     def _window(self, rng: np.random.Generator) -> tuple[AnyArray, AnyArray, AnyArray]:
         key = str(rng.integers(len(self.cases)))
@@ -138,8 +135,7 @@ class PretrainingBatches:
     def _open_label(self, key: str) -> Sliceable:
         """Label of a case, all background where there is none or it may not be read."""
         store, name = self.cases[int(key)]
-        hidden = self._labelled is not None and name not in self._labelled
-        label = None if hidden else store.open_label(name)
+        label = store.open_label(name) if name in self.labels_read else None
         return np.broadcast_to(np.uint8(0), store.shape(name)[1:]) if label is None else label
 
 

@@ -92,7 +92,7 @@ class CaseStore:
 
     def image(self, name: str) -> FloatArray:
         """``(C, D, H, W)`` float32, normalised."""
-        image: FloatArray = self._open(name, "image")[...]
+        image: FloatArray = self.open_image(name)[...]
         return image
 
     def open_image(self, name: str) -> Sliceable:
@@ -105,10 +105,8 @@ class CaseStore:
 
     def label(self, name: str) -> LabelArray | None:
         """``(D, H, W)`` uint8, or none for a case without a label."""
-        if not self._fact(name, "has_label"):
-            return None
-        label: LabelArray = self._open(name, "label")[...]
-        return label
+        label = self.open_label(name)
+        return None if label is None else label[...]
 
     def foreground(self, name: str) -> BoolArray:
         """``(D, H, W)``: the patient, not air or padding."""

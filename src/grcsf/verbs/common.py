@@ -15,7 +15,7 @@ from grcsf.config import Settings
 from grcsf.datasets.dataset import Dataset, Fold
 from grcsf.errors import DatasetError, ModelError, OutputError
 from grcsf.fitting.weights import has_model
-from grcsf.io.files import PARTIAL_PREFIX, ensure_new, make_folder, read_json, to_plain, write_json
+from grcsf.io.files import PARTIAL_PREFIX, ensure_new, flat_pairs, make_folder, read_json, to_plain, write_json
 from grcsf.preprocess.store import CaseStore
 
 __all__ = [
@@ -85,9 +85,9 @@ def refuse_other(folder: Path, there: Mapping[str, Any], now: Mapping[str, Any])
     Raises:
         OutputError: naming what differs.
     """
-    before, after = _flat(there), _flat(to_plain(now))
-    known = {key for key in {**before, **after} if key in before or key not in _NOTED_LATER}
-    keys = [key for key in {**before, **after} if key in known and before.get(key) != after.get(key)]
+    before, after = dict(flat_pairs(there)), dict(flat_pairs(to_plain(now)))
+    known = {**before, **{key: value for key, value in after.items() if key in before or key not in _NOTED_LATER}}
+    keys = [key for key in known if before.get(key) != after.get(key)]
     if keys:
         changes = "; ".join(f"{key}: {_short(before.get(key))} there, {_short(after.get(key))} now" for key in keys[:5])
         raise OutputError(
@@ -98,13 +98,6 @@ def refuse_other(folder: Path, there: Mapping[str, Any], now: Mapping[str, Any])
 def lasting(settings: Settings) -> dict[str, Any]:
     """Settings that decide a result: without worker count and wall-clock budgets, which may change on ``--resume``."""
     return settings.model_dump(mode="json", exclude={"workers": True, "mae": {"minutes"}, "training": {"minutes"}})
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value})
-    return flat
 
 
 def _short(value: object) -> str:

@@ -43,7 +43,7 @@ def cached_maps(cache: ResidualCache, store: CaseStore, name: str, device: str) 
     """Make sure the maps of a case are in the cache."""
     key = store.content_hash(name)
     if not cache.has(name, key):
-        cache.get(name, key, lambda: case_residual(cache.mae, store.image(name), cache.settings, cache.seed, device))
+        cache.open(name, key, lambda: case_residual(cache.mae, store.image(name), cache.settings, cache.seed, device))
 
 
 def residual(
