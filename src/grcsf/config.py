@@ -229,6 +229,9 @@ class TrainingSettings(Frozen):
         None, ge=1, description="Patches in a batch; none: 16 in 2-D and 2 in 3-D, where a patch is so much larger."
     )
     learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate of AdamW (warm-up, cosine).")
+    units_rate_times: float = Field(
+        1.0, gt=0, description="Learning rate of GCU and RCU as a multiple of the rest's; 1: the same."
+    )
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay.")
     warmup: float = Field(0.03, ge=0, lt=1, description="Share of the training spent warming up.")
     dice: Literal["lesion", "sample", "batch"] = Field(

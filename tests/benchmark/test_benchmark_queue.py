@@ -28,6 +28,7 @@ from grcsf.benchmark.units import refuse_other_claims, run_unit
 from grcsf.errors import DatasetError, OutputError
 from grcsf.io.files import make_folder, write_json
 from grcsf.io.locks import folder_lock
+from grcsf.preprocess.store import CaseStore
 from outside import fake_entry
 
 WriteSpec = Callable[..., Path]
@@ -212,6 +213,52 @@ def test_a_transfer_without_shared_subjects_fails_and_says_why(
     failed = run(path, tmp_path / "out")
     assert list(failed) == ["exact_squares_f0_s0_l100_onto-other"]
     assert "no labelled case of a subject in the validation part" in failed["exact_squares_f0_s0_l100_onto-other"]
+
+
+def noisy(squares: Path, folder: Path) -> Path:
+    """The squares with images of noise."""
+    rng = np.random.default_rng(list(folder.name.encode()))
+    for path in sorted(shutil.copytree(squares, folder).glob("imagesTr/*")):
+        image = nibabel.load(path)
+        nibabel.save(nibabel.Nifti1Image(rng.normal(size=image.shape), image.affine), path)
+    return folder
+
+
+def test_pretraining_sees_further_data_sets_without_the_subjects_of_validation(
+    write_spec: WriteSpec, squares: Path, tmp_path: Path
+) -> None:
+    data, other = (noisy(squares, tmp_path / name) for name in ("Dataset903_Noisy", "Dataset904_Other"))
+    (other / "splits_final.json").unlink()
+    small = {"mae.steps": 1, "mae.dim": 16, "mae.depth": 1, "mae.decoder_dim": 16, "mae.decoder_depth": 1}
+    path = write_spec(
+        {"name": "ours", "settings": small},
+        {"name": "more", "settings": small, "unlabelled": ["other"]},
+        data_sets=[{"name": "squares", "path": str(data)}],
+        unlabelled=[{"name": "other", "path": str(other)}],
+        settings={"mae.heads": 2, "mae.patch": 4, "network.rcu_patch": 4},
+    )
+    spec = load_benchmark(path)
+    ours, more = (run_unit(spec, cell, tmp_path / "out", path.parent) for cell in spec.cells())
+    assert ours.needs is not None and more.needs is not None
+    stages = [ours.needs, more.needs]
+    folders = [{part.id.split("-")[0]: part.folder for part in unit.chain()} for unit in stages]
+    shared = {kind for kind in folders[0] if folders[0][kind] == folders[1][kind]}
+    assert shared == {"preprocessed", "budget"}
+    assert any(line.startswith("unlabelled:") for line in claim_changes(ours.claim, more.claim))
+    for part in more.needs.chain():
+        write_json(make_folder(part.folder) / "job.json", {"job": part.job, "claim": part.claim})
+    for step, kind in (("preprocess", "preprocessed"), ("pretrain", "mae")):
+        assert worker.main([step, str(folders[1][kind])]) == 0
+    model = folders[1]["mae"] / "model"
+    assert json.loads((model / "run.json").read_text("utf-8"))["images"] == 2  # case-0 of both data sets
+    seen = CaseStore(model / "unlabelled_0")
+    assert [name for name in ("case-0", "case-1", "case-2", "case-3") if name in seen] == ["case-0"]
+    content_hash.cache_clear()
+    change_a_mask(other)
+    changed = run_unit(spec, spec.cells()[1], tmp_path / "out", path.parent)
+    with pytest.raises(OutputError, match=r"unlabelled_content: .* the data set is another one now"):
+        refuse_other_claims(changed.chain())
+    content_hash.cache_clear()
 
 
 def test_a_data_set_without_folds_is_refused(write_spec: WriteSpec, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ GOOD: dict[str, Any] = {
     "budget": {"training_multiply_adds": 1e12},
 }
 OUTSIDE = {"name": "theirs", "kind": "outside", "command": ["{python}", "x.py"]}
+MORE = {"name": "more", "path": "Dataset502"}
 CORONAL: dict[str, Any] = {"name": "coronal", "path": "Dataset502", "entries": ["ours"]}
 
 
@@ -88,6 +89,13 @@ def load(tmp_path: Path) -> Callable[..., Benchmark]:
         ({"data_sets": [{"name": "x"}]}, "data set x: expected either path or phantoms"),
         ({"data_sets": []}, "data_sets: .*at least 1 item"),
         ({"settings": {"seed": 3}}, "settings: seed is set by the benchmark"),
+        ({"entries": [{"name": "a", "unlabelled": ["b"]}]}, "entry a: unlabelled: unknown b; known: "),
+        ({"unlabelled": [MORE, MORE]}, "two unlabelled names are the same: more, more"),
+        ({"entries": [{**OUTSIDE, "unlabelled": ["more"]}], "unlabelled": [MORE]}, "no settings and no unlabelled"),
+        (
+            {"entries": [{**GOOD["entries"][1], "unlabelled": ["more"]}], "unlabelled": [MORE]},
+            "entry plain: unlabelled scans are for pre-training, which it does without",
+        ),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(load: Callable[..., Benchmark], changes: Any, words: str) -> None:

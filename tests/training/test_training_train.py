@@ -110,6 +110,17 @@ def test_the_seed_decides_and_the_global_generators_stay(train, settings):
     assert all(torch.equal(value, state[name]) for name, value in first.network.state_dict().items())
 
 
+def test_the_units_can_learn_at_a_rate_of_their_own(train):
+    once = {"steps": 1, "warmup": 0.0, "ema_decay": 0.0, "selection": ()}
+    plain = train("plain", **once)[0].network.state_dict()
+    fast = train("fast", units_rate_times=4.0, **once)[0].network.state_dict()
+    # The first step of AdamW is as long as the rate, and the gates of the GCU start at zero.
+    gates = [name for name in plain if name.endswith(".gate")]
+    moved = [name for name in plain if not torch.equal(plain[name], fast[name])]
+    assert gates and all(name.startswith(("gcu.", "rcu.")) for name in moved)
+    assert all(torch.allclose(fast[name], 4 * plain[name]) for name in gates)
+
+
 def test_the_averaged_weights_are_shipped(train):
     averaged, _ = train("averaged", units=False, selection=())
     plain, result = train("plain", units=False, selection=(), ema_decay=0.0)

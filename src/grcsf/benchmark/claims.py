@@ -14,11 +14,12 @@ from grcsf.datasets.sources.registry import read_dataset
 from grcsf.datasets.splits import SPLITS_FILE
 from grcsf.io.files import to_plain
 
-__all__ = ["CONTENT", "ONTO_CONTENT", "claim_changes", "content_hash", "deciding_settings"]
+__all__ = ["CONTENT", "ONTO_CONTENT", "UNLABELLED_CONTENT", "claim_changes", "content_hash", "deciding_settings"]
 
 CONTENT = "data_content"
 ONTO_CONTENT = "onto_content"
-_WHERE_BOTH_KNOW = (CONTENT, ONTO_CONTENT, "reference")
+UNLABELLED_CONTENT = "unlabelled_content"
+_WHERE_BOTH_KNOW = (CONTENT, ONTO_CONTENT, UNLABELLED_CONTENT, "reference")
 """Stored since later than runs were; and the data may not be at hand."""
 
 _AS_BEFORE = load_settings(

@@ -26,6 +26,7 @@ __all__ = [
     "Extra",
     "PhantomData",
     "Transfer",
+    "Unlabelled",
     "load_benchmark",
 ]
 
@@ -76,6 +77,7 @@ class Entry(Frozen):
     description: str = Field("", description="One line for the tables: what it is, what was tuned.")
     kind: Literal["grcsf", "outside"] = Field("grcsf", description="grcsf: through our loop; outside: a command.")
     settings: DottedSettings = Field(default_factory=dict, description="Changed settings, as `a.b: value`.")
+    unlabelled: tuple[str, ...] = Field((), description="Data sets of `unlabelled` that pre-training sees as well.")
     command: tuple[str, ...] = Field((), description="outside: program and arguments with {placeholders}; no shell.")
     predict_command: tuple[str, ...] = Field((), description="outside: predicts {cases} of a transfer with {model}.")
     label_fraction: float | None = Field(None, gt=0, le=1, description="Run at this label fraction only.")
@@ -86,8 +88,10 @@ class Entry(Frozen):
         if self.kind == "grcsf" and (self.command or self.predict_command):
             raise ValueError(f"entry {self.name}: a command needs kind: outside")
         if self.kind == "outside":
-            if not self.command or self.settings:
-                raise ValueError(f"entry {self.name}: kind outside needs a command and takes no settings")
+            if not self.command or self.settings or self.unlabelled:
+                raise ValueError(
+                    f"entry {self.name}: kind outside needs a command, and takes no settings and no unlabelled scans"
+                )
             _refuse_placeholders(self.name, self.command)
             _refuse_placeholders(self.name, self.predict_command, (*PLACEHOLDERS, *PREDICT_PLACEHOLDERS))
         fixed = [key for key in self.settings if key in _FIXED or key.split(".")[0] == "evaluation"]
@@ -160,6 +164,16 @@ class Transfer(Frozen):
         return self
 
 
+class Unlabelled(Frozen):
+    """A further data set whose images pre-training may see; those of validation subjects are left out.
+
+    Subjects are told by their groups, as folds are. No label is read.
+    """
+
+    name: str = Field(description="Short name, for `unlabelled` of the entries.")
+    path: str = Field(description="A data set; a relative one is looked for below --data.")
+
+
 @dataclass(frozen=True, order=True)
 class Cell:
     """One run: an entry on a fold of a data set, with a seed, a label fraction and a multiple of the budget.
@@ -200,6 +214,7 @@ class Benchmark(Frozen):
     fractions: tuple[float, ...] = Field((1.0,), min_length=1, description="Shares of the labelled patients.")
     extra: tuple[Extra, ...] = Field((), description="Further runs of some entries.")
     transfer: tuple[Transfer, ...] = Field((), description="Further data sets that trained runs predict.")
+    unlabelled: tuple[Unlabelled, ...] = Field((), description="Further data sets for pre-training.")
     reference: str | None = Field(None, description="Entry that all others are paired with; none: the first.")
     budget: BudgetRule = Field(description="What is equal.")
     cores: int = Field(1, ge=1, description="Threads of each run; runs go one after another.")
@@ -208,9 +223,12 @@ class Benchmark(Frozen):
     @model_validator(mode="after")
     def _fits_together(self) -> Benchmark:
         names, data = [entry.name for entry in self.entries], [item.name for item in self.data_sets]
-        for kind, given in (("entry", names), ("data set", data)):
+        more = [item.name for item in self.unlabelled]
+        for kind, given in (("entry", names), ("data set", data), ("unlabelled", more)):
             if len(set(given)) < len(given):
                 raise ValueError(f"two {kind} names are the same: {', '.join(given)}")
+        for entry in self.entries:
+            _refuse_unknown(f"entry {entry.name}: unlabelled", entry.unlabelled, more)
         blocks: list[tuple[str, Extra | Transfer]] = [("extra", extra) for extra in self.extra]
         blocks += [(f"transfer {item.name}", item) for item in self.transfer]
         for where, block in blocks:
@@ -337,6 +355,8 @@ def load_benchmark(path: Path) -> Benchmark:
                 raise SettingsError(f"entry {entry.name}: a budget of minutes is not equal work; remove it")
             if settings.training.patience:
                 raise SettingsError(f"entry {entry.name}: training.patience may stop before the budget; set it to 0")
+            if entry.unlabelled and not settings.network.uses_residual:
+                raise SettingsError(f"entry {entry.name}: unlabelled scans are for pre-training, which it does without")
     return found
 
 

@@ -15,7 +15,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from grcsf.benchmark.claims import CONTENT, ONTO_CONTENT, claim_changes, content_hash, deciding_settings
+from grcsf.benchmark.claims import (
+    CONTENT,
+    ONTO_CONTENT,
+    UNLABELLED_CONTENT,
+    claim_changes,
+    content_hash,
+    deciding_settings,
+)
 from grcsf.benchmark.process import StepFiles
 from grcsf.benchmark.spec import Benchmark, BudgetRule, Cell, DataSet
 from grcsf.config import Settings
@@ -100,7 +107,7 @@ def refuse_other_claims(units: Iterable[Unit]) -> None:
     changed = {folder: changes for folder, unit in once.items() if (changes := unit.changes())}
     if changed:
         folder, changes = next(iter(changed.items()))
-        of_data = any(change.startswith((CONTENT, ONTO_CONTENT)) for change in changes)
+        of_data = any(change.startswith((CONTENT, ONTO_CONTENT, UNLABELLED_CONTENT)) for change in changes)
         advice = "the data set is another one now: " if of_data else "give the entry another name, "
         raise OutputError(
             f"{folder.name}: was run in another way ({'; '.join(changes[:5])}); {advice}choose another output, or "
@@ -138,6 +145,7 @@ def run_unit(spec: Benchmark, cell: Cell, out: Path, data_root: Path | None) -> 
         job = {**base, "settings": settings.model_dump(mode="json"), "budget": _amounts(spec.budget, cell.times)}
         return Unit(cell.id, folder, OUTSIDE_STEPS, job, claim, needs, command)
     before, places = shared.stages(settings, base, needs)
+    claim |= shared.unlabelled
     if spec.budget.reference:
         claim["reference"] = deciding_settings(spec.entry_settings(spec.budget.reference))
     job = {**base, **places, "settings": settings.model_dump(mode="json"), "device": spec.device}
@@ -187,6 +195,21 @@ class _Shared:
         return {CONTENT: content_hash(self._folder)} if known else {}
 
     @property
+    def unlabelled(self) -> dict[str, Any]:
+        """Further data sets of its pre-training, for claims; empty without."""
+        if not self._further:
+            return {}
+        told: dict[str, Any] = {"unlabelled": [folder.name for folder in self._further]}
+        if self.data_root is not None:
+            told[UNLABELLED_CONTENT] = [content_hash(folder) for folder in self._further]
+        return told
+
+    @property
+    def _further(self) -> list[Path]:
+        names = self.spec.entry(self.cell.entry).unlabelled
+        return [(self.data_root or Path()) / item.path for item in self.spec.unlabelled if item.name in names]
+
+    @property
     def _folder(self) -> Path:
         return (self.data_root or Path()) / str(self.data.path)
 
@@ -226,6 +249,8 @@ class _Shared:
         if settings.network.uses_residual:
             read = settings.training.label_fraction if settings.mae.normative else None
             claim |= {"mae": tree["mae"], "seed": settings.seed, "labels_read": read}
+            claim |= self.unlabelled
+            job["unlabelled"] = [str(folder) for folder in self._further]
             unit = self._unit("mae", ("pretrain",), claim, {**job, **places}, unit)
             places["mae"] = str(unit.folder / "model")
             kept = {key: value for key, value in tree["residual"].items() if key != "source"}  # whose maps: read later
@@ -237,7 +262,8 @@ class _Shared:
     def _unit(
         self, kind: str, steps: tuple[str, ...], claim: Mapping[str, Any], job: Mapping[str, Any], needs: Unit | None
     ) -> Unit:
-        text = json.dumps(to_plain([kind, claim]), sort_keys=True)
+        named = {key: value for key, value in claim.items() if key != UNLABELLED_CONTENT}
+        text = json.dumps(to_plain([kind, named]), sort_keys=True)
         name = f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
         folder = self.out / "shared" / name
         return Unit(name, folder, steps, {**job, "output": str(folder)}, {**claim, **self.content}, needs)

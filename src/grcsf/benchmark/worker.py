@@ -11,12 +11,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from grcsf.config import Settings, load_settings
-from grcsf.datasets.dataset import Case
+from grcsf.datasets.dataset import Case, Dataset
 from grcsf.datasets.sources.registry import read_dataset
 from grcsf.datasets.splits import get_fold
 from grcsf.errors import DatasetError, GrcsfError, OutputError
@@ -75,10 +76,21 @@ def _pretrain(job: Job) -> None:
         job["dataset"],
         Path(job["output"]) / "model",
         fold=job["fold"],
+        unlabelled=[_unlabelled(job, Path(folder)) for folder in job.get("unlabelled", ())],
         settings=_settings(job, budget=False),
         device=job["device"],
         resume=True,
     )
+
+
+def _unlabelled(job: Job, folder: Path) -> Dataset:
+    """A further data set without the subjects that the fold validates on."""
+    data, found = read_dataset(Path(job["dataset"])), read_dataset(folder)
+    held_out = {data.case(name).group for name in get_fold(data, job["fold"]).val}
+    cases = tuple(case for case in found.cases if case.group not in held_out)
+    if not cases:
+        raise DatasetError(f"{folder.name}: no case of a subject outside the validation part of fold {job['fold']}")
+    return replace(found, cases=cases)
 
 
 def _maps(job: Job) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import lightning
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from grcsf.fitting.module import FittedModule, learning_rate_factor
+from grcsf.fitting.module import FittedModule
 from grcsf.io.files import atomic_path
 
 __all__ = ["AtomicCheckpoints", "Conductor"]
@@ -126,9 +126,7 @@ class Conductor(lightning.Callback):
     ) -> None:
         """Set the learning rate of this step."""
         assert isinstance(pl_module, FittedModule)
-        rate = pl_module.learning_rate * learning_rate_factor(self.progress(trainer.global_step), pl_module.warmup)
-        for group in trainer.optimizers[0].param_groups:
-            group["lr"] = rate
+        pl_module.set_learning_rate(trainer.optimizers[0], self.progress(trainer.global_step))
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -64,6 +64,10 @@ class FittedModule(lightning.LightningModule):
         """Score of the averaged weights on the selection set, higher is better; none if there is no such set."""
         return None
 
+    def rate_times(self, name: str) -> float:
+        """Factor on the learning rate of the network's parameter of that name."""
+        return 1.0
+
     @property
     def final_network(self) -> nn.Module:
         """The network whose weights are used: the averaged one where there is one."""
@@ -97,10 +101,19 @@ class FittedModule(lightning.LightningModule):
         return decay * averaged + (1.0 - decay) * current
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW; vectors are not decayed."""
-        trained = [p for p in self.network.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in trained if p.dim() > 1], "weight_decay": self.weight_decay},
-            {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
-        ]
+        """AdamW; vectors are not decayed, and parameters of one rate are of one group (two, with the vectors)."""
+        trained = [(self.rate_times(n), p) for n, p in self.network.named_parameters() if p.requires_grad]
+        groups = []
+        rates = {times for times, _ in trained}
+        for times in sorted(rates, key=lambda times: times != 1):  # the first is what the history tells
+            group = [p for own, p in trained if own == times]
+            decayed = {"params": [p for p in group if p.dim() > 1], "weight_decay": self.weight_decay}
+            vectors = {"params": [p for p in group if p.dim() <= 1], "weight_decay": 0.0}
+            groups += [{**part, "rate_times": times} for part in (decayed, vectors)]
         return torch.optim.AdamW(groups, lr=self.learning_rate)
+
+    def set_learning_rate(self, optimizer: torch.optim.Optimizer, progress: float) -> None:
+        """Set the learning rate of every parameter for this share of the training, 0 to 1."""
+        rate = self.learning_rate * learning_rate_factor(progress, self.warmup)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group.get("rate_times", 1.0)  # a checkpoint from before has none

@@ -41,8 +41,13 @@ class _SegmentationModule(FittedModule):
         super().__init__(
             network, t.learning_rate, t.weight_decay, warmup=t.warmup, ema_decay=t.ema_decay, seed=settings.seed
         )
+        self._units_times = t.units_rate_times
         self.criterion = SegmentationLoss(values, t.focal_weight, t.focal_gamma, t.dice)
         self._selection = selection
+
+    def rate_times(self, name: str) -> float:
+        """A factor of its own for the units that are added to the backbone."""
+        return self._units_times if name.startswith(("gcu.", "rcu.")) else 1.0
 
     def loss(self, batch: Batch) -> Tensor:
         heads = self.network.all_heads(batch["image"], batch.get("residual"))  # type: ignore[operator]

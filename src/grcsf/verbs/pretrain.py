@@ -11,7 +11,7 @@ from grcsf.datasets.dataset import Case, Dataset, Fold
 from grcsf.datasets.inputs import find_inputs
 from grcsf.datasets.sources.registry import read_dataset
 from grcsf.datasets.splits import get_fold
-from grcsf.errors import LeakageError, SettingsError
+from grcsf.errors import DatasetError, LeakageError, SettingsError
 from grcsf.fitting.fit import check_device
 from grcsf.io.record import RunRecord
 from grcsf.mae.bundle import MaeBundle, load_mae
@@ -29,7 +29,7 @@ def pretrain(
     output: str | Path,
     *,
     fold: int = 0,
-    unlabelled: Sequence[str | Path] = (),
+    unlabelled: Sequence[str | Path | Dataset] = (),
     settings: Settings | None = None,
     device: str = "auto",
     resume: bool = False,
@@ -42,7 +42,8 @@ def pretrain(
         dataset: the data set it came from.
         output: folder of the model.
         fold: whose validation cases it must never see.
-        unlabelled: folders of scans with the same channels; preprocessed under the same plan beside the model.
+        unlabelled: folders of scans with the same channels, or data sets, of which the images are taken and no label;
+            preprocessed under the same plan beside the model.
         settings: ``mae``, ``seed`` and ``workers`` are used.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``gpu:4``.
         resume: go on from a checkpoint; a finished model is kept.
@@ -50,6 +51,7 @@ def pretrain(
 
     Raises:
         SettingsError: a window that does not fit the plan or the mask ratios.
+        DatasetError: unlabelled scans with other channels, or none.
         LeakageError: an unlabelled scan that is a validation image of the fold, or of a validation patient.
     """
     settings, out = settings or Settings(), Path(output)
@@ -57,15 +59,15 @@ def pretrain(
     store, data = CaseStore(Path(preprocessed)), read_dataset(Path(dataset))
     parts = get_fold(data, fold)
     require_cases(store, (*parts.train, *parts.val))
-    extra = [(Path(folder), find_inputs(Path(folder), len(store.plan.file_channels))) for folder in unlabelled]
-    for folder, cases in extra:
+    extra = [_scans(given, len(store.plan.file_channels), data.spacing_mm) for given in unlabelled]
+    for folder, cases, _ in extra:
         _refuse_patients(folder, cases, data, fold, parts)
     _refuse_window(store, settings.mae, settings.residual)
     labelled = label_subset(data, parts, settings.training.label_fraction, settings.seed)
     claim = {
         "fold": fold,
         "plan": store.plan.content_hash(),
-        "unlabelled": [[case.name for case in cases] for _, cases in extra],
+        "unlabelled": [[case.name for case in cases] for _, cases, _ in extra],
         "settings": {key: lasting(settings)[key] for key in ("seed", "mae")},
         "cases": hash_names(parts.train),
         "labels": hash_names(labelled) if settings.mae.normative else None,
@@ -75,10 +77,8 @@ def pretrain(
     dumped = settings.model_dump(mode="json")
     with RunRecord(out, verb="pretrain", settings=dumped, inputs=[], seed=settings.seed, device=device) as record:
         stores: list[tuple[CaseStore, Sequence[str]]] = [(store, parts.train)]
-        for index, (folder, cases) in enumerate(extra):
-            scans = preprocess_unlabelled(
-                cases, store.plan, out / f"unlabelled_{index}", data.spacing_mm, settings.workers
-            )
+        for index, (folder, cases, spacing_mm) in enumerate(extra):
+            scans = preprocess_unlabelled(cases, store.plan, out / f"unlabelled_{index}", spacing_mm, settings.workers)
             names = tuple(case.name for case in cases)
             _refuse_images(folder, scans, names, store, parts.val)
             stores.append((scans, names))
@@ -99,6 +99,17 @@ def pretrain(
         record.add("precision", result.precision)
         record.add("images", sum(len(names) for _, names in stores))
     return load_mae(out)
+
+
+def _scans(
+    given: str | Path | Dataset, channels: int, spacing_mm: tuple[float, ...] | None
+) -> tuple[Path, tuple[Case, ...], tuple[float, ...] | None]:
+    """Where unlabelled scans lie, the scans, and the pixel spacing of PNG images."""
+    if isinstance(given, Dataset):
+        if len(given.channel_names) != channels:
+            raise DatasetError(f"{given.name}: {len(given.channel_names)} channels, expected {channels} as in training")
+        return given.root, given.cases, given.spacing_mm
+    return Path(given), find_inputs(Path(given), channels), spacing_mm
 
 
 def _refuse_window(store: CaseStore, settings: MaeSettings, residual: ResidualSettings) -> None:
