@@ -123,12 +123,15 @@ def test_a_run_made_in_another_way_is_not_stored(
     assert not list((tmp_path / "other").glob("*.zip"))
 
 
-@pytest.mark.parametrize("how", ["cut", "text", "no result", "large"])
+@pytest.mark.parametrize("how", ["cut", "flipped", "text", "no result", "large"])
 def test_a_broken_archive_is_named_and_leaves_nothing(how: str, done: tuple[Path, Path], tmp_path: Path) -> None:
     path, scores = done
     file = scores / "exact_squares_f0_s0_l100.zip"
     whole = file.read_bytes()
-    if how in ("cut", "text"):
+    if how == "flipped":
+        start = 30 + whole[26] + 256 * whole[27] + whole[28]  # the compressed bytes of the first member
+        file.write_bytes(whole[:start] + bytes([whole[start] ^ 7]) + whole[start + 1 :])
+    elif how in ("cut", "text"):
         file.write_bytes(whole[: len(whole) // 2] if how == "cut" else b"not a zip")
     else:
         with zipfile.ZipFile(file) as archive:

@@ -49,6 +49,10 @@ def load(tmp_path: Path) -> Callable[..., Benchmark]:
         ({"settings": {"training": {"minutes": 5}}}, "settings: training.minutes is set by the benchmark"),
         ({"settings": {"training.patience": 3}}, "entry ours: training.patience may stop before the budget"),
         ({"entries": [{"name": "a", "label_fraction": 0.3}]}, "entry a: label_fraction 0.3 is in no fractions"),
+        (
+            {"extra": [{"entries": ["ours"], "folds": [0, 1]}]},
+            r"extra: folds \[1\] are not those of the b",
+        ),
         ({"extra": [{"entries": ["ours"], "folds": []}]}, "extra.0.folds: .*at least 1 item"),
         ({"transfer": [{**CORONAL, "data_sets": []}]}, "transfer.0.data_sets: .*at least 1 item"),
         (

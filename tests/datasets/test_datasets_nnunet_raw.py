@@ -126,6 +126,7 @@ def test_patients_for_some_cases_only_are_refused(tmp_path):
         ({"labels": {}}, "labels {} found"),
         ({"labels": {"background": 0}}, "at least one lesion class"),
         ({"labels": {"background": 0, "whole": [1, 2]}}, "no regions"),
+        ({"labels": {"background": 0, "lesion": 1, "ignore": 2}}, r"an ignore label \(2\)"),
         ({"labels": {"background": 0, "lesion": 300}}, "from 0 to 255"),
         ({"labels": {"background": 0, "a": 1, "b": 1}}, "a different value for each class"),
         ({"file_ending": ".dcm"}, "file_ending '.dcm' found; expected one of .nii.gz"),

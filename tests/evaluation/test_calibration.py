@@ -17,6 +17,7 @@ from grcsf.errors import DatasetError, GridMismatch, ImageError, LeakageError
 from grcsf.evaluation.calibration import THRESHOLDS, best_threshold, reliability, threshold_counts
 from grcsf.evaluation.calibration_files import calibrate_folder, calibration_text, write_calibration
 from grcsf.evaluation.overlap import confusion
+from grcsf.inference.predict import mask_from_probabilities
 
 TRUTH = np.array([False, False, False, True, False, True, True, True])
 PROB = np.array([0.0, 0.1, 0.1, 0.1, 0.6, 0.6, 1.0, 1.0])
@@ -65,7 +66,7 @@ def test_certain_and_right_is_calibrated(truth):
 def test_counts_of_every_threshold_are_those_of_the_mask(case):
     truth, prob = case
     for threshold, counts in zip(THRESHOLDS, threshold_counts(truth, prob), strict=True):
-        assert counts == confusion(truth, prob >= threshold)
+        assert counts == confusion(truth, prob > np.asarray(threshold, prob.dtype))
 
 
 def test_the_threshold_of_the_best_mean_dice_is_taken():
@@ -76,6 +77,14 @@ def test_the_threshold_of_the_best_mean_dice_is_taken():
     assert found.scores == pytest.approx({0.2: (2 / 4 + 1) / 2, 0.6: (1 + 2 / 3) / 2})
     assert (found.value, found.cases) == (0.6, ("one", "two"))
     assert found.score == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_a_threshold_gives_the_mask_that_prediction_gives():
+    reference, prob = np.array([True, True, False]), np.array([0.9, 0.4, 0.35], np.float32)
+    found = best_threshold([("one", reference, prob)], reported=[])
+    mask = mask_from_probabilities(prob[None], [1], found.value)
+    assert (found.value, found.score) == (0.35, 1.0)
+    assert mask.tolist() == reference.tolist()
 
 
 def test_of_equal_thresholds_the_one_nearest_to_a_half_is_taken():

@@ -158,7 +158,7 @@ def test_limits_belong_to_the_middle():
     assert [contrast_stratum(value) for value in (1.0, 1.09, 1.1, 1.3, 1.31, 1 / 1.2, 1 / 1.31)] == [
         *("low", "low", "middle", "middle", "high", "middle", "high"),
     ]
-    assert contrast_stratum(math.nan) == "unknown"
+    assert contrast_stratum(math.nan) == contrast_stratum(0.0) == "unknown"
 
 
 def test_nothing_to_divide_by_is_nan():

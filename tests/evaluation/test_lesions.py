@@ -199,6 +199,15 @@ def test_contrast_of_a_reference_lesion_does_not_depend_on_the_prediction():
     assert [lesion.contrast for lesion in with_it] == [lesion.contrast for lesion in without]
 
 
+def test_lesions_of_other_labels_are_in_no_ring():
+    labels = np.zeros((30, 30), np.uint8)
+    labels[10:20, 10:20], labels[13:17, 13:17] = 1, 2  # a core in a rim
+    image = np.choose(labels, (100.0, 150.0, 200.0))
+    core, empty = labels == 2, np.zeros(labels.shape, bool)
+    found = score_lesions(core, empty, ONE_MM, image=image, every_label=(labels > 0, empty))
+    assert [lesion.contrast for lesion in found.lesions] == [2.0]
+
+
 def test_contrast_without_meaning_is_nan():
     reference = boxes((8, 10, 8, 10))
     image = np.where(reference, -100.0, 50.0)  # Hounsfield units have no true zero

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 
 from grcsf.errors import DatasetError, OutputError
 from grcsf.evaluation.metrics import METRICS
+from grcsf.evaluation.nnunet import nnunet_summary
 from grcsf.evaluation.overlap import WhenEmpty
 from grcsf.evaluation.score import evaluate_folder
 
@@ -119,6 +120,31 @@ def test_nnunet_part_has_its_keys_and_its_rule_for_empty_masks(folders, tmp_path
     assert tree["mean"]["1"]["Dice"] == pytest.approx(DICE_A / 2)
     assert tree["foreground_mean"] == tree["mean"]["1"]
     assert tree["metric_per_case"][0]["prediction_file"] == "a.nii.gz"
+
+
+def test_a_leaning_grid_has_the_volume_of_its_voxels(tmp_path):
+    affine = np.diag([1.0, 1.0, 3.0, 1.0])
+    affine[1, 2] = 1.4  # gantry tilt of 25 degrees
+    for folder in ("truth", "found"):
+        (tmp_path / folder).mkdir()
+        nib.save(nib.Nifti1Image(mask_of(0, 4), affine), tmp_path / folder / "a.nii.gz")
+    (score,) = evaluate_folder(tmp_path / "truth", tmp_path / "found", None, LABELS, "skip").cases
+    assert score.reference_size == pytest.approx(400 * 3.0 / 1000)
+    assert sum(lesion.size for lesion in score.lesions.of("reference")) == pytest.approx(400 * 3.0 / 1000)
+
+
+def test_a_label_that_is_nowhere_makes_the_mean_over_labels_nan_as_in_nnunet(folders):
+    summary = evaluate_folder(*folders, None, {**LABELS, "rare": 2}, "skip")
+    tree = nnunet_summary(summary)
+    assert tree["mean"]["1"]["Dice"] == pytest.approx(np.mean([DICE_A, 0]))
+    assert math.isnan(tree["foreground_mean"]["Dice"])
+
+
+def test_a_further_session_is_not_taken_for_a_map(folders):
+    truth, found = folders
+    for name in ("a_ses-2.nii.gz", "a_prob.nii.gz", "d.nii.gz"):
+        save(found, name, mask_of(0, 0))
+    assert evaluate_folder(truth, found, None, LABELS, "skip").unmatched == ("a_ses-2", "d")
 
 
 def test_labels_are_scored_apart(tmp_path):

@@ -80,6 +80,15 @@ def test_paired_difference_by_hand():
     assert better.low > 0
 
 
+@pytest.mark.parametrize("digits", [6, 17])
+def test_thirds_that_rounding_tells_apart_are_ties(digits):
+    first, second = [1.0] * 20 + [0.0] * 20, [round(2 / 3, digits)] * 20 + [round(1 / 3, digits)] * 20
+    found = paired_difference(first, second)  # twenty gain a third, twenty lose one
+    assert (found.p_value, found.effect) == (1.0, 0.0)
+    small = paired_difference([1e-9, 3e-9, 9e-9], [0.0, 0.0, 0.0])
+    assert small.effect == 1.0
+
+
 def test_equal_methods_do_not_differ():
     values = [0.1, 0.2, 0.3]
     found = paired_difference(values, values)

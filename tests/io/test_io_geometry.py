@@ -28,6 +28,17 @@ def test_spacing_is_the_length_of_the_columns():
     assert Geometry((2, 2), affine).spacing_mm == (5.0, 10.0)
 
 
+@pytest.mark.parametrize("shape", [(4, 5, 6), (4, 5)])
+def test_the_edges_of_a_slanted_voxel_make_up_its_size(shape):
+    affine = np.diag([0.5, 0.75, 2.0, 1.0])
+    assert Geometry(shape, affine).edges_mm == Geometry(shape, affine).spacing_mm
+    affine[0, len(shape) - 1] += 0.4  # the last axis leans
+    leaning = Geometry(shape, affine)
+    assert math.prod(leaning.edges_mm) == pytest.approx(0.5 * 0.75 * (2.0 if len(shape) == 3 else 1.0))
+    assert leaning.edges_mm[:-1] == leaning.spacing_mm[:-1]
+    assert leaning.edges_mm[-1] < leaning.spacing_mm[-1]
+
+
 def test_corners_are_the_centres_of_the_outer_voxels():
     corners = {tuple(corner) for corner in grid(origin=(10, 20, 30)).corners_mm()}
     # (4 - 1) * 1 = 3, (5 - 1) * 2 = 8, (6 - 1) * 3 = 15 further on

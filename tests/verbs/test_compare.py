@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import grcsf
+from grcsf.datasets.nnunet_raw import write_dataset_json
 from grcsf.errors import DatasetError, OutputError, SettingsError
 from grcsf.verbs.compare import name_methods
 
@@ -105,6 +106,43 @@ def test_calibration_of_one_and_of_several(folders, command_line):
     assert command_line("evaluate", *words, *maps).code == 0
     assert (folders / "two" / "off" / "calibration.csv").is_file()
     assert command_line("evaluate", *truth, *maps, "-o", folders / "three").code == 2
+
+
+def test_what_other_masks_left_goes_when_a_folder_is_scored_again(folders):
+    truth, methods, out = folders / "truth", [folders / "right", folders / "off"], folders / "out"
+    grcsf.compare(truth, methods, out)
+    grcsf.evaluate(truth, folders / "right", out, probabilities=folders / "prob", overwrite=True)
+    assert {path.name for path in out.glob("c*")} == {"calibration.csv", "calibration.json", "cases.csv"}
+    grcsf.evaluate(truth, folders / "off", out, overwrite=True)
+    assert {path.name for path in out.glob("c*")} == {"cases.csv"}
+
+
+def test_sessions_of_test_cases_are_of_one_subject(folders):
+    data = folders / "Dataset001_Test"
+    for case in CASES:
+        (data / "imagesTs").mkdir(parents=True, exist_ok=True)
+        save(data / "imagesTs" / f"{case}_0000.nii.gz", np.ones((16, 16, 4), np.uint8))
+        save(data / "labelsTs" / f"{case}.nii.gz", nib.load(folders / "truth" / f"{case}.nii.gz").get_fdata())
+    save(data / "imagesTr" / "t_0000.nii.gz", np.ones((16, 16, 4), np.uint8))
+    save(data / "labelsTr" / "t.nii.gz", np.ones((16, 16, 4), np.uint8))
+    groups = {case: case.split("_")[0] for case in CASES}
+    write_dataset_json(
+        data,
+        channel_names=("T1",),
+        labels={"background": 0, "lesion": 1},
+        num_training=1,
+        file_ending=".nii.gz",
+        groups={**groups, "t": "t"},
+    )
+    found = grcsf.compare(data, [folders / "right", folders / "off"])
+    assert found.n_subjects == 3
+
+
+def test_labels_beside_references_without_images(folders):
+    write_dataset_json(
+        folders, channel_names=("T1",), labels={"background": 0, "core": 1}, num_training=4, file_ending=".nii.gz"
+    )
+    assert list(grcsf.evaluate(folders / "truth", folders / "right").labels) == ["core"]
 
 
 def test_calibration_needs_an_output(folders):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,7 @@ def _read(path: Path) -> dict[str, str]:
             if sum(info.file_size for info in members) > _LIMIT_BYTES:
                 raise OutputError(f"{path}: its files would take more than {_LIMIT_BYTES // 2**20} MB; not read")
             return {info.filename: archive.read(info).decode("utf-8") for info in members}
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
         raise OutputError(f"{path}: cannot be read ({error}); delete it or copy it again") from None
 
 

@@ -305,6 +305,14 @@ class Benchmark(Frozen):
         for entry in self.entries:
             if entry.name not in run:
                 raise ValueError(f"entry {entry.name}: label_fraction {entry.label_fraction} is in no fractions")
+        main = {(cell.data_set, cell.fraction, cell.times) for cell in self.main_cells()}
+        for extra in self.extra:
+            further = {cell.fold for cell in self._block(extra) if (cell.data_set, cell.fraction, cell.times) in main}
+            if not extra.title and further - set(self.folds):
+                raise ValueError(
+                    f"extra: folds {sorted(further - set(self.folds))} are not those of the benchmark, "
+                    f"{list(self.folds)}, so they would enter no mean; give the block a title, for tables of its own"
+                )
         headings = [
             (block.title, *heading)
             for block, cells in self.titled()

@@ -127,6 +127,11 @@ def _labels(found: object, faults: list[str]) -> dict[str, int]:
     if wrong:
         faults.append(f"labels {wrong} found; expected one whole number from 0 to 255 each (no regions)")
         return {}
+    if "ignore" in values:
+        faults.append(
+            f"labels name an ignore label ({values['ignore']}); grcsf leaves no voxels out of training and scores and "
+            "would take these for a lesion: correct the masks, or leave such cases out, and remove the label"
+        )
     if 0 not in values.values() or len(values) < 2:
         faults.append(f"labels {values} found; expected 0 for the background and at least one lesion class")
     if len(set(values.values())) < len(values):

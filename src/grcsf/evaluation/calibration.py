@@ -110,7 +110,7 @@ class Threshold:
     """A threshold and how it was chosen.
 
     Attributes:
-        value: a voxel is lesion if its probability is at least this.
+        value: a voxel is lesion if its probability is above this, as in prediction (``inference.threshold``).
         score: mean Dice over ``cases`` at this threshold.
         scores: threshold -> mean Dice, all that were tried.
         cases: cases it was chosen on that have a lesion, by name.
@@ -151,7 +151,7 @@ def reliability(reference: BoolArray, probability: AnyArray, n_bins: int = N_BIN
 def threshold_counts(
     reference: BoolArray, probability: AnyArray, thresholds: Sequence[float] = THRESHOLDS
 ) -> list[Confusion]:
-    """Voxel counts of ``probability >= threshold`` for each threshold, in one pass over the voxels.
+    """Voxel counts of ``probability > threshold`` for each threshold, in one pass over the voxels.
 
     Args:
         reference: boolean mask.
@@ -165,7 +165,9 @@ def threshold_counts(
     if not edges.size or (np.diff(edges) <= 0).any() or edges[0] <= 0 or edges[-1] > 1:
         raise ValueError(f"thresholds {list(thresholds)}, expected ascending numbers above 0 and at most 1")
     truth, prob = _checked(reference, probability)
-    reached = np.searchsorted(edges, prob, side="right")
+    if probability.dtype.kind == "f":  # 0.35 is another number in single precision, in which predictions are compared
+        edges = edges.astype(probability.dtype).astype(np.float64)
+    reached = np.searchsorted(edges, prob, side="left")
     counts = [np.bincount(reached[part], minlength=edges.size + 1) for part in (truth, ~truth)]
     tp, fp = (np.cumsum(count[::-1])[::-1][1:] for count in counts)
     positive, negative = int(truth.sum()), int((~truth).sum())

@@ -113,7 +113,13 @@ def _score(case: str, pair: LoadedPair, rules: CaseRules, files: tuple[str, str]
         values = {metric: function(masks, rules.when_empty) for metric, function in METRICS.items()}
         sizes = masks.counts.n_reference * size, masks.counts.n_prediction * size
         lesions = score_lesions(
-            masks.reference, masks.prediction, pair.spacing_mm, rules.preset, image=pair.image, foreground=inside
+            masks.reference,
+            masks.prediction,
+            pair.spacing_mm,
+            rules.preset,
+            image=pair.image,
+            foreground=inside,
+            every_label=(pair.reference > 0, pair.prediction > 0),
         )
         extras = extra_scores(masks, rules.extra, rules.when_empty, size, lesions)
         rows.append(CaseScore(case, name, masks.counts, *sizes, values, files, lesions, extras))

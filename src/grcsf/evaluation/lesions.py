@@ -146,11 +146,12 @@ def score_lesions(
     *,
     image: AnyArray | None = None,
     foreground: BoolArray | None = None,
+    every_label: tuple[BoolArray, BoolArray] | None = None,
 ) -> LesionScores:
     """Compare two masks lesion by lesion.
 
     Contrast of a reference lesion does not depend on the prediction: its ring leaves out the reference only. The ring
-    of a predicted lesion leaves out both masks.
+    of a predicted lesion leaves out both masks. Lesions of other labels belong to no ring either.
 
     Args:
         reference: boolean mask, 2-D or 3-D.
@@ -159,6 +160,7 @@ def score_lesions(
         preset: name, fields or a :class:`~grcsf.evaluation.presets.LesionPreset`.
         image: grey values of the same shape, for the contrast.
         foreground: voxels of the patient, for the rings; none: all.
+        every_label: lesions of any label in reference and prediction, for the rings; none: the two masks themselves.
 
     Raises:
         TypeError: a mask that is not boolean.
@@ -178,7 +180,8 @@ def score_lesions(
     contrasts: list[Sequence[float]] = [[math.nan] * len(counts) for counts in sizes]
     if image is not None:
         inside = foreground[box] if foreground is not None else None
-        for index, excluded in enumerate((parts[0], parts[0] | parts[1])):
+        known, found = (mask[box] for mask in every_label or (reference, prediction))
+        for index, excluded in enumerate((known, known | found)):
             contrasts[index] = ring_contrast(image[box], labels[index], excluded, spacing_mm, foreground=inside)
     pairs = match_lesions(labels[0], labels[1], (sizes[0], sizes[1]), rules)
     voxel_mm = math.prod(spacing_mm)

@@ -14,10 +14,10 @@ __all__ = ["nnunet_summary"]
 
 
 def nnunet_summary(summary: Summary) -> dict[str, Any]:
-    """``metric_per_case``, ``mean`` (by label value) and ``foreground_mean`` (over labels).
+    """``metric_per_case``, ``mean`` (by label value) and ``foreground_mean`` (over labels, nan where one of them is).
 
-    Empty masks follow nnU-Net whatever the policy of ``summary``: nan if both are empty, left out of the means.
-    File names stand without their folders.
+    Empty masks follow nnU-Net whatever the policy of ``summary``: nan if both are empty, left out of the means over
+    cases. File names stand without their folders.
 
     Source: second-hand, the keys of nnunetv2/evaluation/evaluate_predictions.py.
     """
@@ -31,7 +31,8 @@ def nnunet_summary(summary: Summary) -> dict[str, Any]:
         entry["metrics"][keys[score.label]] = _metrics(score.counts)
     cases = list(per_case.values())
     mean = {keys[name]: _mean([case["metrics"][keys[name]] for case in cases]) for name in names}
-    return {"metric_per_case": cases, "mean": mean, "foreground_mean": _mean(list(mean.values()))}
+    over_labels = {key: float(np.mean([entry[key] for entry in mean.values()])) for key in next(iter(mean.values()))}
+    return {"metric_per_case": cases, "mean": mean, "foreground_mean": over_labels}
 
 
 def _metrics(counts: Confusion) -> dict[str, float]:

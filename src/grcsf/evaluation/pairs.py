@@ -24,7 +24,10 @@ TOLERANCE_MM = 0.01
 
 @dataclass(frozen=True)
 class LoadedPair:
-    """Label values of a reference and a prediction on one grid, the edge lengths of a voxel, grey values if known."""
+    """Label values of a reference and a prediction on one grid, edges of a voxel, grey values if known.
+
+    ``spacing_mm`` are the edges whose product is the size of a voxel, on slanted grids (gantry tilt) too.
+    """
 
     reference: AnyArray
     prediction: AnyArray
@@ -108,7 +111,7 @@ def load_pair(
     check_same_grid(truth, found, f"{case}: reference and prediction", TOLERANCE_MM)
     known = {0, *labels.values()}
     masks = label_values(case, truth, known), label_values(case, found, known)
-    return LoadedPair(*masks, truth.geometry.spacing_mm, _grey_values(case, truth, image, spacing_mm))
+    return LoadedPair(*masks, truth.geometry.edges_mm, _grey_values(case, truth, image, spacing_mm))
 
 
 def _grey_values(

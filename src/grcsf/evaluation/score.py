@@ -16,6 +16,7 @@ from grcsf.evaluation.pairs import find_images, find_masks, reference_masks
 from grcsf.evaluation.presets import LesionPreset, resolve_preset
 from grcsf.evaluation.summary import CaseScore, Summary, summarise
 from grcsf.io.files import ensure_new, make_folder
+from grcsf.io.map_names import case_of_map
 from grcsf.io.progress import track
 from grcsf.io.volume import ImageRef
 
@@ -119,4 +120,4 @@ def _collect(jobs: Sequence[CaseJob], workers: int) -> tuple[list[CaseScore], di
 
 def _belongs(name: str, references: Masks) -> bool:
     """Whether a prediction has a reference, or stands beside one that has (``CASE_prob``, ``CASE_residual-r50``)."""
-    return name in references or any(name.startswith(f"{case}_") for case in references)
+    return name in references or case_of_map(name) in references

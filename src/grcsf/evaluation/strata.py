@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -39,13 +38,13 @@ def size_stratum(size: float, spatial_dims: int) -> str:
 
 
 def contrast_stratum(contrast: float) -> str:
-    """Class of a ratio of lesion to surroundings; a ratio and its inverse are the same contrast, nan is ``unknown``.
+    """Class of a ratio of lesion to surroundings; a ratio and its inverse are the same; nan and 0 are ``unknown``.
 
     >>> contrast_stratum(0.5) == contrast_stratum(2.0) == "high"
     True
     """
     low, middle, high, unknown = CONTRAST_STRATA
-    if math.isnan(contrast):
+    if not contrast > 0:  # files round what is next to nothing to 0
         return unknown
     strength = max(contrast, 1 / contrast)
     return low if strength < CONTRAST_LIMITS[0] else middle if strength <= CONTRAST_LIMITS[1] else high

@@ -38,6 +38,16 @@ class Geometry:
         return tuple(float(length) for length in lengths)
 
     @property
+    def edges_mm(self) -> tuple[float, ...]:
+        """Edges of an upright box as large as a voxel: ``spacing_mm``, the last one shorter where axes are slanted."""
+        *first, last = self.spacing_mm
+        a, b, c = self.affine_ras[:3, :3].T
+        normal = np.cross(a, b)
+        size = float(np.linalg.norm(normal)) if len(self.shape) == 2 else abs(float(normal @ c))
+        upright = size / float(np.prod(first))
+        return (*first, last if abs(upright - last) < 1e-6 * last else upright)
+
+    @property
     def axes(self) -> str:
         """Where each axis of ``shape`` points, such as ``RAS``: the closest anatomical direction of each."""
         return "".join(_axis_name(self.affine_ras[:3, axis]) for axis in range(len(self.shape)))

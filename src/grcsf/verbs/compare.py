@@ -138,7 +138,8 @@ def _subjects(given: dict[str, str] | None, reference: Path, scored: Mapping[str
     from grcsf.datasets.sources.registry import find_source, read_dataset
 
     if find_source(reference) is not None:
-        return {case.name: case.group for case in read_dataset(reference).cases}
+        data = read_dataset(reference)
+        return {case.name: case.group for case in (*data.cases, *data.test_cases)}
     folder, declared = reference.parent, None
     if (folder / "dataset.json").is_file():
         declared = read_json(folder / "dataset.json", DatasetError).get("groups")

@@ -8,10 +8,12 @@ from typing import Any
 
 from grcsf.config import Settings
 from grcsf.datasets.dataset import Dataset
+from grcsf.datasets.header import read_header
 from grcsf.datasets.sources.registry import find_source, read_dataset
 from grcsf.errors import DatasetError, SettingsError
-from grcsf.evaluation.calibration_files import calibrate_folder, write_calibration
+from grcsf.evaluation.calibration_files import CALIBRATION_FILES, calibrate_folder, write_calibration
 from grcsf.evaluation.extras import ExtraRules
+from grcsf.evaluation.methods.comparison_files import COMPARISON_FILES
 from grcsf.evaluation.presets import resolve_preset
 from grcsf.evaluation.score import evaluate_folder
 from grcsf.evaluation.summary import Summary
@@ -55,8 +57,8 @@ def evaluate(
         overwrite: the same.
     """
     settings = settings or Settings()
-    truth, data = _references(reference)
-    known, spacing = (data.labels, data.spacing_mm) if data else ({"background": 0, "lesion": 1}, None)
+    truth, described = _references(reference)
+    known, spacing = described or ({"background": 0, "lesion": 1}, None)
     arguments = (truth, Path(prediction), Path(output) if output else None, labels or known)
     rules = resolve_preset(settings.evaluation.preset)
     keywords: dict[str, Any] = {
@@ -85,6 +87,9 @@ def evaluate(
             names = sorted({score.case for score in summary.cases})
             found = calibrate_folder(truth, Path(probabilities), names, spacing_mm or spacing)
             write_calibration(Path(output), found)
+        outdated = COMPARISON_FILES + (CALIBRATION_FILES if probabilities is None else ())
+        for name in outdated:  # of the masks that were scored here before
+            (Path(output) / name).unlink(missing_ok=True)
     return summary
 
 
@@ -93,18 +98,29 @@ def _extra_rules(settings: Settings) -> ExtraRules:
     return ExtraRules(tuple(chosen.metrics), chosen.nsd_tolerances_mm, WhenMissed(chosen.when_missed))
 
 
-def _references(reference: str | Path | Dataset) -> tuple[Path | dict[str, ImageRef], Dataset | None]:
-    """Masks by case, or their folder, and the data set they are of, where it is known."""
+def _references(
+    reference: str | Path | Dataset,
+) -> tuple[Path | dict[str, ImageRef], tuple[Mapping[str, int], tuple[float, ...] | None] | None]:
+    """Masks by case, or their folder, with the labels and the pixel spacing that their data set gives, if known."""
     if not isinstance(reference, Dataset):
         path = Path(reference)
         if find_source(path) is None:
-            beside = (path.parent / "dataset.json").is_file()
-            return path, read_dataset(path.parent) if beside else None
+            return path, _beside(path.parent)
         reference = read_dataset(path)
     masks = {case.name: case.label for case in (*reference.cases, *reference.test_cases) if case.label is not None}
     if not masks:
         raise DatasetError(f"{reference.name}: no case has a mask; there is nothing to score against")
-    return masks, reference
+    return masks, (reference.labels, reference.spacing_mm)
+
+
+def _beside(folder: Path) -> tuple[Mapping[str, int], tuple[float, ...] | None] | None:
+    """What ``dataset.json`` says of masks in a folder beside it; images need not be there (``gt_segmentations``)."""
+    if not (folder / "dataset.json").is_file():
+        return None
+    header, faults = read_header(folder)
+    if not header.labels:
+        raise DatasetError(f"{folder / 'dataset.json'}: {'; '.join(faults)}")
+    return header.labels, header.spacing_mm
 
 
 def _images(images: str | Path | Dataset | None) -> Path | dict[str, ImageRef] | None:

@@ -93,7 +93,7 @@ def _of_label(
     full = [np.zeros_like(there) if mask is None else mask for mask in masks]
     box, start = _box(full[0] | full[1])
     parts = [_flat(mask[box], picture) for mask in full]
-    spacing = geometry.spacing_mm[: parts[0].ndim]
+    spacing = geometry.edges_mm[: parts[0].ndim]
     scores = score_lesions(parts[0], parts[1], spacing, preset)
     chance = None if probability is None else _flat(probability[box], picture)
     rows: list[dict[str, Any]] = []

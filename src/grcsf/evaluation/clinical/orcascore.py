@@ -122,7 +122,7 @@ def detect_calcium(
 
 
 def _detect(reference: BoolArray, prediction: BoolArray, geometry: Geometry) -> Detection:
-    scores = score_lesions(reference, prediction, geometry.spacing_mm, PRESETS["orcascore"])
+    scores = score_lesions(reference, prediction, geometry.edges_mm, PRESETS["orcascore"])
     voxel_mm3 = voxel_volume_mm3(geometry)
     return Detection(
         n_reference=scores.n_reference,

@@ -144,7 +144,7 @@ def measure_lesions(
         raise ImageError(f"{case}: a {mask.ndim}-D mask has no volume; expected a 3-D one")
     voxel_ml = _voxel_ml(geometry)
     preset = LesionPreset("stroke", connectivity_3d=rules.connectivity, min_size_mm=rules.min_lesion_mm3)
-    numbers, sizes = label_lesions(mask, _spacing_of(geometry), preset)
+    numbers, sizes = label_lesions(mask, geometry.edges_mm, preset)
     kept: BoolArray = numbers > 0
     place = midline_mm(geometry, rules, case)
     left, right = _sides(_positions_mm(kept, geometry)[:, 0] - place)
@@ -214,8 +214,3 @@ def _side(left: float, right: float, min_share: float) -> Side:
 
 def _voxel_ml(geometry: Geometry) -> float:
     return voxel_volume_mm3(geometry) / 1000.0  # 1 ml = 1000 mm3
-
-
-def _spacing_of(geometry: Geometry) -> tuple[float, ...]:
-    """Edges whose product is the volume of a voxel, for grids with axes that are not at right angles too."""
-    return (*geometry.spacing_mm[:2], voxel_volume_mm3(geometry) / math.prod(geometry.spacing_mm[:2]))

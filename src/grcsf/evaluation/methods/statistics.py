@@ -127,9 +127,9 @@ def paired_difference(
 
     The p value is that of the two-sided Wilcoxon signed-rank test with zero differences dropped: exact up to 50
     differences without ties or 13 with ties, else by the normal approximation with its correction for ties. The effect
-    size is
-    ``(R+ - R-) / (R+ + R-)`` of the same ranks. Differences that rounding alone makes (below 1e-12) count as 0, and so
-    do two equal infinities; an infinite difference has the highest rank.
+    size is ``(R+ - R-) / (R+ + R-)`` of the same ranks. Differences are ranked as five decimals tell them (of values
+    below 1, five digits of the largest), so that what rounding does to thirds is a tie and no rank; two equal
+    infinities differ by 0, and an infinite difference has the highest rank.
 
     Args:
         a: one value per subject.
@@ -151,7 +151,7 @@ def paired_difference(
         difference = np.where(np.isinf(first) & (first == second), 0.0, first - second)
     difference[np.abs(difference) < 1e-12] = 0.0
     interval = bootstrap_mean(difference, samples=samples, seed=seed, level=level)
-    used = _ranked_alike(difference[~np.isnan(difference)])
+    used = _ranked_alike(_rounded(difference[~np.isnan(difference)], (first, second)))
     return PairedDifference(
         mean=interval.mean,
         low=interval.low,
@@ -233,6 +233,15 @@ def _ends(values: npt.NDArray[np.float64], samples: int, seed: int, level: float
         part[:] = values[drawn].mean(axis=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def _rounded(
+    differences: npt.NDArray[np.float64], values: tuple[npt.NDArray[np.float64], ...]
+) -> npt.NDArray[np.float64]:
+    """Differences without what scores lose in files of six decimals and in the last bit."""
+    scale = max(float(np.abs(one[np.isfinite(one)]).max(initial=0.0)) for one in values)
+    decimals = 5 - min(0, math.floor(math.log10(scale))) if scale else 5
+    return np.round(differences, decimals)
 
 
 def _ranked_alike(differences: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
