@@ -96,11 +96,34 @@ def test_patients_of_dataset_json_come_first(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["cases.csv", "patients.csv"])
-@pytest.mark.parametrize("column", ["subject", "patient", "group", "Patient"])
+@pytest.mark.parametrize("column", ["subject", "patient", "group", "Patient", "PatientID", "participant_id"])
 def test_patients_are_read_from_a_csv_column(tmp_path, name, column):
     make(tmp_path, ["imagesTr/a_0000.nii.gz", "imagesTr/b_0000.nii.gz"])
     (tmp_path / name).write_text(f"case,{column},ml\na,P1,3\nb,P1,4\n", encoding="utf-8-sig")
     assert {case.group for case in read_dataset(tmp_path).cases} == {"P1"}
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_a_csv_of_patients_may_be_separated_otherwise(tmp_path, mark):
+    make(tmp_path, ["imagesTr/a_0000.nii.gz", "imagesTr/b_0000.nii.gz"])
+    (tmp_path / "cases.csv").write_text("case,subject\na,P1\nb,P1\n".replace(",", mark))
+    assert {case.group for case in read_dataset(tmp_path).cases} == {"P1"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("patients.csv", "case,ml\na,3\n", r"patients.csv: columns case, ml found; expected case, and subject"),
+        ("patients.csv", "", r"patients.csv: columns none found"),
+        ("cases.csv", "scan,patient\na,3\n", r"cases.csv: columns scan, patient found; expected case"),
+        ("cases.csv", "patient,case\nP1,a\nP1\n", r"cases.csv \(column patient\) give no patient for 1 of 2 cases"),
+    ],
+)
+def test_a_list_of_patients_that_is_not_understood_is_refused(tmp_path, name, text, words):
+    make(tmp_path, ["imagesTr/a_0000.nii.gz", "imagesTr/b_0000.nii.gz"])
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DatasetError, match=words):
+        read_dataset(tmp_path)
 
 
 def test_a_csv_without_patients_is_left_alone(tmp_path):

@@ -97,6 +97,14 @@ def test_isles_puts_the_flair_on_the_grid_of_the_dwi(tmp_path: Path) -> None:
         assert flair.array.max() > 400, "tissue of the mimic is 500"
 
 
+def test_a_brain_mask_is_no_lesion_mask_of_isles(tmp_path: Path) -> None:
+    base = MIMICS["isles"](tmp_path)
+    before = {case.name: case.label for case in read_dataset(base).cases}
+    for mask in list(base.rglob("*_msk.nii.gz")):
+        shutil.copyfile(mask, mask.with_name(mask.name.replace("_msk", "_space-dwi_desc-brain_mask")))
+    assert {case.name: case.label for case in read_dataset(base).cases} == before
+
+
 def test_isles_without_flair_has_two_channels(tmp_path: Path) -> None:
     base = MIMICS["isles"](tmp_path)
     for folder in base.glob("sub-*/*/anat"):
@@ -178,6 +186,16 @@ def test_a_table_may_be_separated_otherwise_and_begin_with_a_byte_order_mark(mar
     path = table(tmp_path)
     path.write_text(path.read_text().replace(",", mark), encoding="utf-8-sig")
     assert len(read_dataset(path).cases) == 4
+
+
+def test_channels_of_a_table_go_by_their_names(tmp_path: Path) -> None:
+    path = table(tmp_path)
+    names = {"0": "T1", "1": "FLAIR"}
+    (tmp_path / "dataset.json").write_text(json.dumps({"channel_names": names}))
+    with pytest.raises(DatasetError, match=r"names the channels T1, FLAIR, .* has FLAIR, T1; use the same names"):
+        read_dataset(path)
+    (tmp_path / "dataset.json").write_text(json.dumps({"channel_names": {"0": "flair", "1": "t1"}}))
+    assert read_dataset(path).channel_names == ("flair", "t1")
 
 
 def test_a_row_without_mask_is_kept_apart(tmp_path: Path) -> None:

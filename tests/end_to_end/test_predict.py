@@ -79,6 +79,18 @@ def test_two_folds_are_averaged(tiny_slices: Path, slice_run: Run, tmp_path: Pat
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.parametrize("place", ["in", "beside"])
+def test_png_has_the_spacing_of_the_description(place: str, tiny_slices: Path, slice_run: Run, tmp_path: Path) -> None:
+    scans = tmp_path / "data" / "imagesTs"
+    scans.mkdir(parents=True)
+    shutil.copyfile(tiny_slices / "imagesTr" / "case-00_0000.png", scans / "case-00_0000.png")
+    folder = scans if place == "in" else scans.parent
+    (folder / "dataset.json").write_text(json.dumps({"spacing_mm": [0.5, 0.75]}))
+    for name, options, found in (("told", {}, (0.75, 0.5)), ("given", {"spacing_mm": (2.0, 3.0)}, (3.0, 2.0))):
+        predict(scans, slice_run[0] / "fold_0" / "train", tmp_path / name, save_probabilities=True, **options)
+        assert SimpleITK.ReadImage(tmp_path / name / "case-00_prob.mha").GetSpacing() == found
+
+
 def test_the_mask_of_a_validation_case_is_predicted_again(tiny_volumes: Path, volume_run: Run, tmp_path: Path) -> None:
     """Channels come from the sibling files, and the mask is the one that the run wrote."""
     run, _ = volume_run
@@ -144,6 +156,42 @@ def test_masks_of_somebody_else_are_not_resumed(
     with pytest.raises(OutputError, match="masks of another model"):
         predict(scans, one_channel_model, out, resume=True)
     assert contents(out, but=()) == before
+
+
+def test_a_mask_of_another_image_is_not_resumed(scans: Path, one_channel_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    predict(scans, one_channel_model, out)
+    shutil.copyfile(scans / "case-02_0000.nii.gz", scans / "case-01_0000.nii.gz")
+    before = contents(out, but=())
+    with pytest.raises(OutputError, match="the mask of case-01 is of another image or another model"):
+        predict(scans, one_channel_model, out, resume=True)
+    assert contents(out, but=()) == before
+
+
+def test_masks_that_an_overwriting_left_alone_are_not_taken_for_new_ones(
+    scans: Path, one_channel_model: Path, tmp_path: Path
+) -> None:
+    out, other = tmp_path / "out", InferenceSettings(threshold=0.2, mirroring=False)
+    predict(scans, one_channel_model, out)
+    predict(scans / "case-00_0000.nii.gz", one_channel_model, out, settings=other, overwrite=True)
+    with pytest.raises(OutputError, match="the mask of case-01 is of another image or another model"):
+        predict(scans, one_channel_model, out, settings=other, resume=True)
+
+
+def test_no_older_mask_stays_in_another_format(scans: Path, one_channel_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    predict(scans, one_channel_model, out)
+    predict(scans, one_channel_model, out, output_format="mha", overwrite=True)
+    assert sorted(path.name for path in out.glob("case-*")) == [f"case-{index:02d}.mha" for index in range(3)]
+
+
+def test_text_in_the_header_of_a_scan_reaches_no_mask(scan: Path, one_channel_model: Path, tmp_path: Path) -> None:
+    image = nibabel.load(scan)
+    image.header["descrip"], image.header["db_name"], image.header["aux_file"] = b"MUELLER^HANS", b"MUELLER", b"MRN 1"
+    nibabel.save(image, tmp_path / "scan.nii.gz")
+    predict(tmp_path / "scan.nii.gz", one_channel_model, tmp_path / "out")
+    header = nibabel.load(tmp_path / "out" / "scan.nii.gz").header
+    assert {header[name].item() for name in ("descrip", "db_name", "aux_file")} == {b""}
 
 
 def test_a_case_that_fails_leaves_no_older_mask(scans: Path, one_channel_model: Path, tmp_path: Path) -> None:

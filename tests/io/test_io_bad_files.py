@@ -91,6 +91,19 @@ def test_truncated_nrrd_and_metaimage(tmp_path, ending):
     fails_with(path, f"truncated or damaged {ending} file", "copy it again")
 
 
+@pytest.mark.parametrize("ending", [".mha", ".mhd"])
+def test_damaged_voxels_of_a_compressed_metaimage(tmp_path, ending):
+    path = tmp_path / f"a{ending}"
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(noise((40, 40, 20))), path, True)
+    read_volume(path)
+    data = path if ending == ".mha" else tmp_path / "a.zraw"
+    content = bytearray(data.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 512] = bytes(512)
+    data.write_bytes(content)
+    fails_with(path, f"truncated or damaged {ending} file", "copy it again")
+
+
 def test_mhd_without_its_raw_file(tmp_path):
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(noise()), tmp_path / "a.mhd")
     (tmp_path / "a.raw").unlink()
@@ -162,6 +175,13 @@ def test_colour_png(tmp_path):
     colours = noise((8, 9, 3)).astype(np.uint8)
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(colours, isVector=True), tmp_path / "a.png")
     fails_with(tmp_path / "a.png", "colour image with 3 channels", "expected grey values")
+
+
+def test_grey_png_with_alpha(tmp_path):
+    from PIL import Image
+
+    Image.fromarray(noise((8, 9)).astype(np.uint8)).convert("LA").save(tmp_path / "a.png")
+    fails_with(tmp_path / "a.png", "grey PNG with an alpha channel; save it as grey without alpha")
 
 
 def test_png_with_transparency(tmp_path):

@@ -44,6 +44,27 @@ def make(source: Path, path: Path, part: int = 0, *, allow_resample: bool = Fals
     return mask
 
 
+def test_segments_are_named_after_their_own_voxels_whatever_the_order_of_the_labels(tmp_path: Path) -> None:
+    write_series(tmp_path / "scan", asymmetric())
+    said = text(labels={"background": 0, "calcification": 3, "acute infarct": 1})
+    with open_study(tmp_path / "scan") as study:
+        image = read_part(study, study.parts[0])
+        mask = mask_of(image.volume.geometry.shape)
+        write_seg(mask, image, study, said, tmp_path / "seg.dcm")
+    seg = highdicom.seg.segread(tmp_path / "seg.dcm")
+    voxels = {
+        seg.get_segment_description(number).SegmentLabel: int(
+            seg.get_pixels_by_source_instance(
+                [one.ReferencedSOPInstanceUID for one in seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence],
+                segment_numbers=[number],
+                ignore_spatial_locations=True,
+            ).sum()
+        )
+        for number in seg.segment_numbers
+    }
+    assert voxels == {"acute infarct": int((mask == 1).sum()), "calcification": int((mask == 3).sum())}
+
+
 def check_valid(path: Path) -> None:
     if shutil.which("dciodvfy") is None:
         pytest.skip("no dciodvfy (Debian: apt-get install dicom3tools)")

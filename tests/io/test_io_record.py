@@ -77,6 +77,16 @@ def test_a_users_error_is_kept_without_folders(tmp_path, private):
     assert "Mustermann" not in (tmp_path / "out" / "grcsf.log").read_text()
 
 
+def test_messages_of_cases_and_lines_of_the_log_name_no_folder(tmp_path, private):
+    path = private / "case.nii.gz"
+    with RunRecord(tmp_path / "out", verb="predict", inputs=[path]) as record:
+        logging.getLogger("grcsf").error("case: %s: truncated", path)
+        record.add_messages("failed", {"case": f"{path}: truncated"})
+    assert read(tmp_path / "out")["failed"] == {"case": "case.nii.gz: truncated"}
+    (line,) = (tmp_path / "out" / "grcsf.log").read_text().splitlines()
+    assert line.endswith("Z ERROR case: case.nii.gz: truncated")
+
+
 @pytest.mark.parametrize("error", [ValueError("/data/Jane/secret"), KeyboardInterrupt("Jane")])
 def test_of_any_other_error_only_the_class_is_kept(tmp_path, error):
     with pytest.raises(type(error)), RunRecord(tmp_path, verb="train"):

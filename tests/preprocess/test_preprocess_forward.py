@@ -47,6 +47,15 @@ def block() -> np.ndarray:
     return image
 
 
+@pytest.mark.parametrize(("ending", "other"), [(".png", "slice.mha"), (".nii.gz", "slice.png")])
+def test_slices_with_other_axes_than_those_of_the_plan_are_refused(ending, other):
+    plan = make_plan(spatial_dims=2, native_2d=True, axis_order=(0, 1, 2), patch_size=(8, 8), file_ending=ending)
+    image = np.arange(12 * 10, dtype=np.float32).reshape(12, 10)
+    preprocess_case([volume(image, name=f"slice{ending}")], plan)
+    with pytest.raises(ImageError, match=f"but the plan was made for {ending} images; convert it"):
+        preprocess_case([volume(image, name=other)], plan)
+
+
 def test_arrays_have_slices_first_and_cover_the_content(block):
     image, foreground, geometry = preprocess_case([volume(block)], make_plan())
     assert image.shape == (1, 8, 6, 6)
@@ -90,7 +99,7 @@ def test_spacing_of_the_plan_is_reached(block):
 def test_native_2d_images_have_one_slice():
     disc = np.zeros((20, 30), np.float32)
     disc[5:15, 10:25] = 50 + np.random.default_rng(0).random((10, 15))
-    plan = make_plan(spatial_dims=2, native_2d=True, axis_order=(0, 1, 2), patch_size=(16, 16))
+    plan = make_plan(spatial_dims=2, native_2d=True, axis_order=(0, 1, 2), patch_size=(16, 16), file_ending=".png")
     image, _, geometry = preprocess_case([volume(disc, name="case-1_0000.png")], plan)
     assert image.shape == (1, 1, 10, 15)
     back = restore(image, geometry, fill=-9.0)

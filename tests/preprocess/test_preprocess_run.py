@@ -76,6 +76,19 @@ def test_resume_does_only_what_is_missing(tiny_slices, tmp_path):
     assert read_json(tmp_path / "run.json")["skipped"] == 7
 
 
+@pytest.mark.parametrize("kind", ["imagesTr/case-01_0000.png", "labelsTr/case-01.png"])
+def test_a_case_whose_files_changed_is_not_resumed(tiny_slices, tmp_path, kind):
+    raw, out = copy_of(tiny_slices, tmp_path), tmp_path / "out"
+    preprocess_dataset(read_dataset(raw), Settings(), out)
+    changed = raw / kind
+    content = changed.read_bytes()
+    changed.write_bytes(content)  # another time, the same bytes
+    preprocess_dataset(read_dataset(raw), Settings(), out, resume=True)
+    shutil.copyfile(changed.with_name(changed.name.replace("01", "02")), changed)
+    with pytest.raises(OutputError, match=r"image or mask of 1 cases changed since \(case-01\)"):
+        preprocess_dataset(read_dataset(raw), Settings(), out, resume=True)
+
+
 def test_all_bad_cases_are_named_and_the_rest_is_kept(tiny_slices, tmp_path):
     raw = copy_of(tiny_slices, tmp_path)
     good = (raw / "imagesTr" / "case-02_0000.png").read_bytes()

@@ -290,6 +290,13 @@ def test_a_description_gives_plain_folders_channels_and_classes(tmp_path: Path, 
     assert len(made.cases) == 6
 
 
+def test_the_spacing_of_png_in_plain_folders_is_that_of_their_masks_too(tmp_path: Path, tiny_slices: Path) -> None:
+    shutil.copytree(tiny_slices / "imagesTr", tmp_path / "d" / "images")
+    shutil.copytree(tiny_slices / "labelsTr", tmp_path / "d" / "labels")
+    (tmp_path / "d" / "dataset.json").write_text(json.dumps({"spacing_mm": [0.3, 0.3]}))
+    assert grcsf.convert(tmp_path / "d", tmp_path / "Dataset003_Fine").spacing_mm == (0.3, 0.3)
+
+
 def test_png_slices_stay_png(tmp_path: Path, tiny_slices: Path) -> None:
     made = grcsf.convert(tiny_slices, tmp_path / "Dataset002_Slices")
     assert made.file_ending == ".png"

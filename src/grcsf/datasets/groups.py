@@ -12,8 +12,9 @@ from grcsf.errors import DatasetError
 __all__ = ["find_groups"]
 
 _CSV_NAMES = ("cases.csv", "patients.csv")
-_CASE_COLUMNS = ("case", "case_id", "name", "id", "identifier")
-_PATIENT_COLUMNS = ("subject", "patient", "group", "subject_id", "patient_id")
+_CASE_COLUMNS = ("case", "caseid", "name", "id", "identifier")
+_PATIENT_COLUMNS = ("subject", "patient", "group", "subjectid", "patientid", "participantid")
+"""Names in small letters, without what stands between words."""
 
 
 def find_groups(
@@ -52,13 +53,21 @@ def _from_csv(folder: Path) -> tuple[str, dict[str, str] | None]:
         if not path.is_file():
             continue
         try:
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                rows = list(csv.DictReader(file))
+            text = path.read_text(encoding="utf-8-sig")
+            lines = text.splitlines()
+            mark = max(",;\t", key=lines[0].count) if lines else ","
+            rows = list(csv.DictReader(lines, delimiter=mark, restval=""))
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise DatasetError(f"{path}: cannot be read as CSV ({error})") from None
-        columns = {str(column).strip().lower(): column for column in (rows[0] if rows else {}) if column}
+        found = [column for column in (rows[0] if rows else {}) if column]
+        columns = {"".join(filter(str.isalnum, column.lower())): column for column in found}
         case = next((columns[key] for key in _CASE_COLUMNS if key in columns), None)
         patient = next((columns[key] for key in _PATIENT_COLUMNS if key in columns), None)
         if case and patient:
-            return f"{name} (column {patient})", {row[case].strip(): (row[patient] or "").strip() for row in rows}
+            return f"{name} (column {patient})", {row[case].strip(): row[patient].strip() for row in rows}
+        if patient or name == "patients.csv":  # a cases.csv may be about other things
+            raise DatasetError(
+                f"{path}: columns {', '.join(found[:12]) or 'none'} found; expected case, and subject or patient, "
+                "so that each patient stays on one side of a split"
+            )
     return "", None

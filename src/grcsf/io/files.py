@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,9 @@ __all__ = [
     "hash_array",
     "hash_file",
     "make_folder",
+    "mark_files",
     "read_json",
+    "same_files",
     "to_plain",
     "write_json",
 ]
@@ -141,6 +143,36 @@ def hash_file(path: Path) -> str:
     """SHA-256 of a file's bytes, 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def mark_files(paths: Iterable[Path]) -> list[list[Any] | None]:
+    """Size, time of change (ns) and SHA-256 of each file, JSON-able, to tell later whether one has changed.
+
+    A file that cannot be read has none: whoever reads it says so.
+    """
+    marks: list[list[Any] | None] = []
+    for path in paths:
+        try:
+            found = path.stat()
+            marks.append([found.st_size, found.st_mtime_ns, hash_file(path)])
+        except OSError:
+            marks.append(None)
+    return marks
+
+
+def same_files(paths: Sequence[Path], marks: object) -> bool:
+    """Whether files are as they were marked: by size and time of change and, where the time differs, by content."""
+    if not isinstance(marks, list) or len(marks) != len(paths):
+        return False
+    return all(isinstance(mark, list) and _is_marked(path, mark) for path, mark in zip(paths, marks, strict=True))
+
+
+def _is_marked(path: Path, mark: list[Any]) -> bool:
+    try:
+        found = path.stat()
+        return bool(found.st_size == mark[0] and (found.st_mtime_ns == mark[1] or hash_file(path) == mark[2]))
+    except OSError:
+        return False
 
 
 def hash_array(array: AnyArray) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import struct
 import tempfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ _sitk: Any = SimpleITK  # its functions carry no types
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _IMAGE_IO = {".nrrd": "NrrdImageIO", ".mha": "MetaImageIO", ".mhd": "MetaImageIO", ".png": "PNGImageIO"}
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_LONGEST_LINE = 2**16
+_PNG_GREY, _PNG_GREY_ALPHA = 0, 4
 
 
 def geometry_of_itk(path: Path) -> Geometry:
@@ -45,9 +48,11 @@ def read_itk(path: Path) -> Volume:
     """The image in an NRRD or MetaImage file, axes (x, y[, z]).
 
     Raises:
-        ImageError: as :func:`geometry_of_itk`, or fewer voxels than the header promises.
+        ImageError: as :func:`geometry_of_itk`, or damaged voxels, or fewer of them than the header promises.
     """
     geometry = geometry_of_itk(path)
+    if path.suffix.lower() in (".mha", ".mhd"):
+        _check_metaimage(path)
     image = _load(path)
     array = _sitk.GetArrayFromImage(image).T.reshape(geometry.shape, order="F")
     return Volume(np.ascontiguousarray(_plain(array)), geometry, path)
@@ -73,10 +78,12 @@ def read_png(path: Path, spacing_mm: tuple[float, ...] | None) -> Volume:
         ImageError: not a PNG file, damaged, or a colour image.
     """
     geometry = geometry_of_png(path, spacing_mm)
-    _, _, bits, _ = _png_header(path)
+    _, _, bits, colour = _png_header(path)
+    if colour == _PNG_GREY_ALPHA:
+        raise ImageError(f"{path}: grey PNG with an alpha channel; save it as grey without alpha")
     array = _grey(_sitk.GetArrayFromImage(_load(path)), path)
-    if bits < 8:
-        array = array // (255 // (2**bits - 1))  # libpng stretches small depths to 0..255
+    if bits < 8 and colour == _PNG_GREY:
+        array = array // (255 // (2**bits - 1))  # libpng stretches small depths to 0..255; palettes have their values
     return Volume(np.ascontiguousarray(array), geometry, path)
 
 
@@ -137,6 +144,35 @@ def _load(path: Path) -> Any:
         return _reader(path).Execute()
     except RuntimeError as error:
         raise ImageError(f"{path}: truncated or damaged {path.suffix} file ({_reason(error)}); copy it again") from None
+
+
+def _check_metaimage(path: Path) -> None:
+    """Refuse compressed voxels that do not unpack: ITK prints a line and goes on with what it has.
+
+    Raises:
+        ImageError: damaged, or not a file that holds what its header says.
+    """
+    entries: dict[str, str] = {}
+    try:
+        with path.open("rb") as file:
+            while "ElementDataFile" not in entries:
+                line = file.readline(_LONGEST_LINE)
+                if not line:
+                    return  # ITK has read the header, so it is one of another form; the voxels are read by ITK alone
+                key, _, value = line.decode("latin-1").partition("=")
+                entries[key.strip()] = value.strip()
+            data = entries["ElementDataFile"]
+            if entries.get("CompressedData", "").lower() != "true" or "%" in data or data.startswith("LIST"):
+                return
+            packed = file if data in ("LOCAL", "Local", "local") else (path.parent / data).open("rb")
+            with packed:
+                unpacker = zlib.decompressobj()
+                while block := packed.read(2**20):
+                    unpacker.decompress(block)
+        if not unpacker.eof:
+            raise zlib.error("the data end early")
+    except (OSError, zlib.error) as error:
+        raise ImageError(f"{path}: truncated or damaged {path.suffix} file ({error}); copy it again") from None
 
 
 def _geometry(header: Any, components: int, path: Path) -> Geometry:

@@ -9,8 +9,9 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -41,8 +42,8 @@ class RunRecord:
 
     The record is written once, at the end, with the status "done", or "failed" where the body raised; a record from
     an earlier run is removed at the start, so that a run that was killed leaves none. It holds no user name, host
-    name or folder: inputs appear by file name, and error messages without the folders of their paths. The message of
-    an error is kept only for a :class:`~grcsf.errors.GrcsfError`, of any other only the class.
+    name or folder: inputs appear by file name, and messages, in the log too, without the folders of their paths. The
+    message of an error is kept only for a :class:`~grcsf.errors.GrcsfError`, of any other only the class.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -112,6 +113,10 @@ class RunRecord:
             raise ValueError(f"run.json writes {key!r} itself; choose another key")
         self._entries[key] = to_plain(value)
 
+    def add_messages(self, key: str, messages: Mapping[str, str]) -> None:
+        """Put messages by case into the record, without the folders of their paths."""
+        self.add(key, {name: self._without_folders(message) for name, message in messages.items()})
+
     def __enter__(self) -> Self:
         """Make the folder, hash the inputs, open the log."""
         make_folder(self._folder)
@@ -142,8 +147,7 @@ class RunRecord:
 
     def _open_log(self) -> None:
         handler = logging.FileHandler(self._folder / LOG_FILE, encoding="utf-8")
-        formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
-        formatter.converter = time.gmtime
+        formatter = _WithoutFolders(self._without_folders)
         handler.setFormatter(formatter)
         self._handler, self._level = handler, _LOGGER.level
         if _LOGGER.getEffectiveLevel() > logging.INFO:
@@ -159,10 +163,30 @@ class RunRecord:
 
     def _without_folders(self, message: str) -> str:
         """Keep only the last part of paths; folders known from the inputs go first, as they may contain blanks."""
-        folders = {str(path) for item in (*self._inputs, self._folder, Path.home()) for path in _ancestors(item)}
-        for folder in sorted(folders, key=len, reverse=True):
+        for folder in self._folders:
             message = message.replace(folder + os.sep, "")
         return _ABSOLUTE.sub("", message)
+
+    @cached_property
+    def _folders(self) -> list[str]:
+        """Folders of everything that is known to the record, longest first."""
+        parents = {item.parent / "of" for item in self._inputs}  # thousands of files lie in few folders
+        found = {str(path) for item in (*parents, self._folder, Path.home()) for path in _ancestors(item)}
+        return sorted(found, key=len, reverse=True)
+
+
+class _WithoutFolders(logging.Formatter):
+    """Lines of the log, in UTC, with messages that name files and no folders."""
+
+    converter = staticmethod(time.gmtime)
+
+    def __init__(self, shorten: Callable[[str], str]) -> None:
+        super().__init__("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+        self._shorten = shorten
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, and a traceback if there is one, without folders."""
+        return self._shorten(super().format(record))
 
 
 def _ancestors(path: Path) -> list[Path]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from grcsf.arrays import AnyArray, BoolArray, FloatArray, LabelArray
 from grcsf.errors import GridMismatch, ImageError
-from grcsf.io.volume import Geometry, Volume, corner_distance_mm, stem_of
+from grcsf.io.volume import Geometry, Volume, corner_distance_mm, ending_of, stem_of
 from grcsf.preprocess.foreground import find_foreground, union_foreground
 from grcsf.preprocess.geometry import CaseGeometry, content_box, orientation_of, oriented_spacing_mm, to_array_axes
 from grcsf.preprocess.normalise import normalise_channel
@@ -106,6 +106,12 @@ def _check_channels(volumes: Sequence[Volume], plan: Plan) -> str:
             raise ImageError(
                 f"{stem_of(volume.path)}: has {volume.array.ndim} axes, but the plan was made for "
                 f"{'2-D images' if plan.native_2d else 'volumes'}; use a model made for such files"
+            )
+        ending = ending_of(volume.path)
+        if plan.native_2d and ending is not None and (ending == ".png") != (plan.file_ending == ".png"):
+            raise ImageError(
+                f"{stem_of(volume.path)}: a {ending} image, but the plan was made for {plan.file_ending} images; "
+                "convert it: 2-D images are (rows, columns) in PNG and (x, y) in others, so it would be turned over"
             )
         if volume.array.shape != volumes[0].array.shape:
             raise GridMismatch(

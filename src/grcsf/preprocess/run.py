@@ -11,10 +11,10 @@ from pathlib import Path
 from grcsf.config import Settings
 from grcsf.datasets.dataset import Case, Dataset
 from grcsf.errors import DatasetError, GrcsfError, OutputError
-from grcsf.io.files import ensure_new, make_folder, read_json, write_json
+from grcsf.io.files import ensure_new, make_folder, mark_files, read_json, same_files, write_json
 from grcsf.io.progress import track
 from grcsf.io.record import RunRecord
-from grcsf.io.volume import read_volume
+from grcsf.io.volume import files_of, read_volume
 from grcsf.preprocess.fingerprint import Fingerprint, make_fingerprint
 from grcsf.preprocess.forward import preprocess_case, preprocess_label
 from grcsf.preprocess.parallel import map_cases
@@ -49,7 +49,7 @@ def preprocess_dataset(  # noqa: PLR0917
 
     Raises:
         DatasetError: some cases cannot be used; all are named, and the others are kept for ``resume``.
-        OutputError: ``out`` exists, or was made with other settings and is to be resumed.
+        OutputError: ``out`` exists, or was made with other settings or from other files and is to be resumed.
         SettingsError: settings that do not fit the data.
     """
     ensure_new(out, overwrite, resume)
@@ -64,6 +64,7 @@ def preprocess_dataset(  # noqa: PLR0917
         store = CaseStore.create(out, plan)
         todo = [case for case in dataset.cases if case.name not in store]
         skipped = len(dataset.cases) - len(todo)
+        _refuse_changed(store, [case for case in dataset.cases if case.name in store])
         if skipped:
             log.info("%s: %d cases are complete already", dataset.name, skipped)
         failed = _preprocess_cases(store, todo, dataset.spacing_mm, settings.workers)
@@ -96,7 +97,9 @@ def preprocess_unlabelled(
         DatasetError: scans that cannot be used; all are named.
     """
     store = CaseStore.create(out, plan)
-    todo = [replace(case, label=None) for case in cases if case.name not in store]
+    images = [replace(case, label=None) for case in cases]
+    _refuse_changed(store, [case for case in images if case.name in store])
+    todo = [case for case in images if case.name not in store]
     failed = _preprocess_cases(store, todo, spacing_mm, workers)
     if failed:
         reasons = "\n".join(f"  {name}: {message}" for name, message in sorted(failed.items()))
@@ -151,12 +154,32 @@ def _preprocess_cases(
 
 
 def _preprocess_one(job: _Job) -> None:
+    marks = mark_files(_files(job.case))
     volumes = [read_volume(path, job.spacing_mm) for path in job.case.images]
     image, foreground, geometry = preprocess_case(volumes, job.plan)
     label = None
     if job.case.label is not None:
         label = preprocess_label(read_volume(job.case.label, job.spacing_mm), job.plan, geometry)
-    CaseStore.writer(job.folder, job.plan).write_case(job.case.name, image, foreground, geometry, label)
+    store = CaseStore.writer(job.folder, job.plan)
+    store.write_case(job.case.name, image, foreground, geometry, label, made_from=marks)
+
+
+def _files(case: Case) -> list[Path]:
+    return [path for image in (*case.images, case.label) if image is not None for path in files_of(image)]
+
+
+def _refuse_changed(store: CaseStore, cases: Sequence[Case]) -> None:
+    """Refuse complete cases whose image or mask is another one now; the plan may have learnt from the old ones."""
+    changed = [
+        case.name
+        for case in cases
+        if (marks := store.made_from(case.name)) is not None and not same_files(_files(case), marks)
+    ]
+    if changed:
+        raise OutputError(
+            f"{store.folder}: image or mask of {len(changed)} cases changed since ({', '.join(changed[:5])}); "
+            "choose another output or --overwrite"
+        )
 
 
 def _clear(out: Path) -> None:

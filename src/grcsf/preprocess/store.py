@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +127,14 @@ class CaseStore:
         return str(self._fact(name, "content_hash"))
 
     def write_case(
-        self, name: str, image: FloatArray, foreground: BoolArray, geometry: CaseGeometry, label: LabelArray | None
+        self,
+        name: str,
+        image: FloatArray,
+        foreground: BoolArray,
+        geometry: CaseGeometry,
+        label: LabelArray | None,
+        *,
+        made_from: Sequence[object] | None = None,
     ) -> None:
         """Write or replace one case; readers never see half of it.
 
@@ -137,6 +144,7 @@ class CaseStore:
             foreground: ``(D, H, W)``.
             geometry: the way back.
             label: ``(D, H, W)`` or none.
+            made_from: marks of the files it was read from (:func:`grcsf.io.files.mark_files`).
 
         Raises:
             OutputError: a folder that cannot be written.
@@ -157,9 +165,15 @@ class CaseStore:
             "has_label": label is not None,
             "label_voxels": None if label is None else int(np.count_nonzero(label)),
             "geometry": geometry.model_dump(mode="json"),
+            "made_from": made_from,
         }
         write_json(sidecar, facts)
         self._facts[name] = facts
+
+    def made_from(self, name: str) -> object:
+        """Marks of the files that a case was read from; none where they were not kept."""
+        self._fact(name, "name")
+        return self._facts[name].get("made_from")
 
     def refresh(self, name: str) -> None:
         """Take note of a case that another process has written."""

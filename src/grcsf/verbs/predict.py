@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from grcsf.config import InferenceSettings, load_settings
 from grcsf.datasets.dataset import Case
+from grcsf.datasets.header import read_header
 from grcsf.datasets.inputs import find_inputs
 from grcsf.errors import DatasetError
 from grcsf.fitting.fit import check_device, torch_device
@@ -24,6 +26,8 @@ from grcsf.verbs.predict_dicom import DicomJob, DicomOptions, MapOptions, chosen
 from grcsf.verbs.predict_outputs import Outputs
 
 __all__ = ["DicomOptions", "inference_settings", "predict", "refuse_map_names"]
+
+_log = logging.getLogger("grcsf")
 
 
 def predict(
@@ -52,7 +56,7 @@ def predict(
         folds: of a run folder: which; none: all.
         settings: inference settings; none: those of the (first) model.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``.
-        spacing_mm: pixel spacing of PNG images.
+        spacing_mm: pixel spacing of PNG images; none: that of a ``dataset.json`` in or beside their folder, else 1 mm.
         save_probabilities: write ``CASE_prob`` maps.
         save_residuals: write ``CASE_residual-r50`` ... maps.
         explain: write maps that say why (``CASE_importance-1``, ``CASE_gcu-gain-0``, residual maps ...) and
@@ -67,7 +71,7 @@ def predict(
         Message of each case that failed; the others were written.
 
     Raises:
-        OutputError: masks of other models or settings in ``output``.
+        OutputError: masks of other models, settings or images in ``output``.
         SettingsError: an unknown format, ``dicom-seg`` or ``dicom`` without DICOM images.
     """
     from_dicom = isinstance(images, str | Path) and is_dicom_input(Path(images))
@@ -84,10 +88,14 @@ def predict(
         job = DicomJob(Path(images), predictor, out, claim, [folder / WEIGHTS for folder in folders])
         how = MapOptions(output_format, save_probabilities, save_residuals, resume)
         return predict_dicom(job, dicom or DicomOptions(), how)
-    cases = find_inputs(Path(images), predictor.channels) if isinstance(images, str | Path) else tuple(images)
+    if isinstance(images, str | Path):
+        cases = find_inputs(Path(images), predictor.channels)
+        spacing_mm = spacing_mm or _png_spacing(Path(images), cases, predictor)
+    else:
+        cases = tuple(images)
     refuse_map_names(cases)
     files = _outputs(out, cases, ending, explain)
-    if resume and not files.missing() and (out / RECORD_FILE).is_file() and files.claimed() == claim:
+    if resume and (out / RECORD_FILE).is_file() and files.are_done(claim):
         return {}
     clear_partial(make_folder(out))
     files.claim(claim, resume)
@@ -108,10 +116,28 @@ def predict(
         )
         record.add("cases", len(cases))
         record.add("notes", notes)
-        record.add("failed", failed)
+        record.add_messages("failed", failed)
         if explain:
             record.add("explain", predictor.unit_facts())
     return failed
+
+
+def _png_spacing(images: Path, cases: Sequence[Case], predictor: Predictor) -> tuple[float, ...] | None:
+    """What ``dataset.json`` says of PNG images; none, with a warning where it matters, if nothing does."""
+    if not any(path.name.lower().endswith(".png") for path in _image_files(cases)):
+        return None
+    folder = images if images.is_dir() else images.parent
+    for place in (folder, folder.parent):
+        if (place / "dataset.json").is_file() and (found := read_header(place)[0].spacing_mm):
+            return found
+    wanted = predictor.models[0].plan.spacing_mm[1:]
+    if wanted not in ((None, None), (1.0, 1.0)):
+        _log.warning(
+            "PNG images carry no pixel spacing, so theirs is taken for 1 mm, and the model works at %s mm; "
+            "--spacing-mm or a dataset.json with spacing_mm beside them says what it is",
+            " x ".join(f"{step:g}" for step in wanted if step is not None),
+        )
+    return None
 
 
 def _claim(folders: Sequence[Path], settings: InferenceSettings) -> dict[str, Any]:
@@ -159,5 +185,5 @@ def _outputs(out: Path, cases: Sequence[Case], ending: str | None, explain: bool
         out,
         {case.name: case_outputs(case, out, ending, explain=explain) for case in cases},
         lambda: [path for case in cases for path in case_files(case, out, ending)],
-        {path.resolve() for path in _image_files(cases)},
+        {case.name: _image_files([case]) for case in cases},
     )

@@ -122,8 +122,8 @@ def predict_dicom(job: DicomJob, options: DicomOptions, how: MapOptions) -> dict
         done = {name: [path for path, _ in _targets(name, job.out, how)] for name in cases}
         if job.predictor.explain:
             done = {name: [*paths, _numbers_path(name, job.out)] for name, paths in done.items()}
-        files = Outputs(job.out, done, lambda: [path for name in cases for path in _present(name, job.out)], set())
-        if how.resume and not files.missing() and (job.out / RECORD_FILE).is_file() and files.claimed() == claim:
+        files = Outputs(job.out, done, lambda: [path for name in cases for path in _present(name, job.out)], {})
+        if how.resume and (job.out / RECORD_FILE).is_file() and files.are_done(claim):
             return {}
         clear_partial(make_folder(job.out))
         files.claim(claim, how.resume)
@@ -153,7 +153,7 @@ def predict_dicom(job: DicomJob, options: DicomOptions, how: MapOptions) -> dict
                     logger.error("%s: %s", name, failed[name])
             record.add("cases", len(cases))
             record.add("notes", notes)
-            record.add("failed", failed)
+            record.add_messages("failed", failed)
             if job.predictor.explain:
                 record.add("explain", job.predictor.unit_facts())
             record.add("dicom", {"series": read, "other_objects": study.skipped, "other_files": study.files.others})

@@ -125,7 +125,7 @@ def run(
         for fold, part in parts.items():
             summary, problems = stages.run(fold, part.val)
             scores[fold], failed = summary, {**failed, **problems}
-        record.add("failed", failed)
+        record.add_messages("failed", failed)
     page = report(out, dataset, overwrite=True)
     return RunResult(scores, failed, page)
 

@@ -34,7 +34,7 @@ class Description:
 
     def mask(self, path: Path) -> ImageRef:
         """The mask as it is where its values are declared, else read as a binary one."""
-        return path if self.header.labels else LesionMask((path,))
+        return path if self.header.labels else LesionMask((path,), self.header.spacing_mm)
 
 
 def read_description(folder: Path, draft: Draft) -> Description:

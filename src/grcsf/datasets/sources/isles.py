@@ -24,7 +24,8 @@ CHANNELS = {"dwi": "DWI", "adc": "ADC", "flair": "FLAIR"}
 """Suffix of a file (in small letters) -> channel, in channel order; the first sets the grid."""
 
 _WHERE = ("", "*/", "*/*/")
-_MASKS = ("msk", "mask", "lesion-msk")
+_MASKS = ("msk", "lesion-msk")
+_LESION_WORDS = ("lesion", "stroke", "infarct")
 
 
 def _evidence(path: Path) -> str:
@@ -40,9 +41,10 @@ def _read(path: Path) -> Found:
     draft = Draft(path)
     visits: dict[str, dict[str, list[BidsFile]]] = defaultdict(lambda: defaultdict(list))
     for file in bids_files(path):
-        kind = "mask" if file.suffix in _MASKS else file.suffix
-        if kind in CHANNELS or kind == "mask":
-            visits[file.visit][kind].append(file)
+        if _is_mask(file):
+            visits[file.visit]["mask"].append(file)
+        elif file.suffix in CHANNELS:
+            visits[file.visit][file.suffix].append(file)
     kinds = [kind for kind in CHANNELS if any(kind in files for files in visits.values())]
     for visit, files in sorted(visits.items()):
         _add(draft, visit, files, kinds)
@@ -50,6 +52,12 @@ def _read(path: Path) -> Found:
     names = tuple(CHANNELS[kind] for kind in kinds)
     dataset = Dataset(path.resolve().name, path, training, testing, names, BINARY, ".nii.gz", None, ISLES.title)
     return Found(dataset, tuple(draft.problems))
+
+
+def _is_mask(file: BidsFile) -> bool:
+    """Whether it is a lesion mask; ``_mask`` is the suffix of brain masks too, so its name must say lesion."""
+    said = f"{file.entity('desc')} {file.entity('label')}".lower()
+    return file.suffix in _MASKS or (file.suffix == "mask" and any(word in said for word in _LESION_WORDS))
 
 
 def _add(draft: Draft, visit: str, files: dict[str, list[BidsFile]], kinds: list[str]) -> None:

@@ -71,9 +71,11 @@ class LesionMask(VolumeSource):
 
     Attributes:
         masks: at least one file, all on one grid.
+        spacing_mm: pixel size of PNG files.
     """
 
     masks: tuple[Path, ...]
+    spacing_mm: tuple[float, ...] | None = None
 
     @property
     def path(self) -> Path:  # type: ignore[override]
@@ -98,14 +100,14 @@ class LesionMask(VolumeSource):
 
     def geometry(self) -> Geometry:
         """The grid of the first mask."""
-        return read_geometry(self.path)
+        return read_geometry(self.path, self.spacing_mm)
 
     def read(self) -> Volume:
         """The union, uint8."""
-        first = read_volume(self.path)
+        first = read_volume(self.path, self.spacing_mm)
         union = _marked(first)
         for path in self.masks[1:]:
-            other = read_volume(path)
+            other = read_volume(path, self.spacing_mm)
             check_same_grid(first, other, f"{self.path.name} and {path.name}", SAME_GRID_MM)
             union |= _marked(other)
         return Volume(union.astype(np.uint8), first.geometry, self.path)

@@ -69,7 +69,7 @@ def write_seg(mask: AnyArray, image: DicomImage, study: DicomStudy, text: Segmen
         ImageError: the headers of the source lack what a segmentation needs.
         OutputError: the file cannot be written.
     """
-    values = [value for value in text.labels.values() if value]
+    values = sorted(value for value in text.labels.values() if value)  # the order in which segments are named
     flat = _on_slices(np.asarray(mask, dtype=np.uint8), image, path)
     stacked = np.stack([flat == value for value in values], axis=-1).astype(np.uint8)
     _write(stacked, image, study, text, path, fractional=False)
