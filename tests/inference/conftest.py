@@ -28,6 +28,7 @@ def make_plan() -> Callable[..., Plan]:
             "patch_size": (16,) * spatial_dims,
             "channels": tuple(ChannelPlan(name=f"c{index}", scheme="zscore") for index in range(channels)),
             "crop": True,
+            "file_ending": ".png" if native_2d else ".nii.gz",
         }
         return plain_plan(spatial_dims).model_copy(update={**usual, **changes})
 
