@@ -131,7 +131,7 @@ def test_context_and_maps_reach_their_places(make_plan):
 @pytest.mark.parametrize(("dims", "native_2d", "axis"), [(2, False, 3), (3, False, 3), (2, True, 2)])
 @pytest.mark.parametrize("with_mae", [False, True])
 def test_mirroring_treats_left_and_right_alike(make_plan, make_model, dims, native_2d, axis, with_mae):
-    plan = make_plan(dims, native_2d=native_2d)
+    plan = make_plan(dims, native_2d=native_2d, file_ending=".nii.gz")
     assert axis - 1 - (3 - dims) in plan.mirror_axes
     model, shape = make_model(plan, with_mae=with_mae), (1 if native_2d else 4, 14, 12)
     image, maps = image_of(1, *shape), image_of(2, *shape) if with_mae else None
