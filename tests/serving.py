@@ -49,6 +49,7 @@ def save_tiny_model(folder: Path, names: Sequence[str] = ("FLAIR",), *, native_2
             "patch_size": (16,) * dims,
             "channels": tuple(ChannelPlan(name=name, scheme="zscore") for name in names),
             "crop": True,
+            "file_ending": ".png" if native_2d else ".nii.gz",
         }
     )
     settings = Settings(
