@@ -88,12 +88,7 @@ def predict(
         job = DicomJob(Path(images), predictor, out, claim, [folder / WEIGHTS for folder in folders])
         how = MapOptions(output_format, save_probabilities, save_residuals, resume)
         return predict_dicom(job, dicom or DicomOptions(), how)
-    if isinstance(images, str | Path):
-        cases = find_inputs(Path(images), predictor.channels)
-        spacing_mm = spacing_mm or _png_spacing(Path(images), cases, predictor)
-    else:
-        cases = tuple(images)
-    refuse_map_names(cases)
+    cases, spacing_mm = _inputs(images, predictor, spacing_mm)
     files = _outputs(out, cases, ending, explain)
     if resume and (out / RECORD_FILE).is_file() and files.are_done(claim):
         return {}
@@ -120,6 +115,19 @@ def predict(
         if explain:
             record.add("explain", predictor.unit_facts())
     return failed
+
+
+def _inputs(
+    images: str | Path | Sequence[Case], predictor: Predictor, spacing_mm: tuple[float, ...] | None
+) -> tuple[tuple[Case, ...], tuple[float, ...] | None]:
+    """The cases, with names that can be told apart from those of maps, and the pixel spacing of PNG images."""
+    if isinstance(images, str | Path):
+        cases = find_inputs(Path(images), predictor.channels)
+        spacing_mm = spacing_mm or _png_spacing(Path(images), cases, predictor)
+    else:
+        cases = tuple(images)
+    refuse_map_names(cases)
+    return cases, spacing_mm
 
 
 def _png_spacing(images: Path, cases: Sequence[Case], predictor: Predictor) -> tuple[float, ...] | None:
