@@ -193,10 +193,7 @@ def test_nifti_headers_are_kept_bit_for_bit(tmp_path, ending, codes):
     image.header["cal_max"] = 99
     nibabel.save(image, tmp_path / f"in{ending}")
     write_like(ramp() > 3, tmp_path / f"in{ending}", tmp_path / f"out{ending}")
-    before, after = (header_fields(tmp_path / f"{name}{ending}") for name in ("in", "out"))
-    assert b"scanner text" in before.pop("descrip")
-    assert not after.pop("descrip").strip(b"\0")  # it may name a patient
-    assert before == after
+    assert header_fields(tmp_path / f"in{ending}") == header_fields(tmp_path / f"out{ending}")
     out = nibabel.load(tmp_path / f"out{ending}")
     assert out.get_data_dtype() == np.uint8
     assert [float(raw_header(tmp_path / f"out{ending}")[key]) for key in ("scl_slope", "scl_inter", "cal_max")] == [

@@ -27,7 +27,6 @@ _HeaderError = _nibabel.spatialimages.HeaderDataError
 _LOGGER = logging.getLogger(__name__)
 _HEADER_BYTES = {348: _nibabel.Nifti1Header, 540: _nibabel.Nifti2Header}
 _MAX_HEADER = 540
-_FREE_TEXTS = ("descrip", "db_name", "aux_file", "intent_name")
 _BROKEN = (EOFError, OSError, zlib.error)
 
 
@@ -126,8 +125,6 @@ def nifti_bytes(volume: Volume) -> bytes:
 def write_nifti(array: AnyArray, header: Any, path: Path) -> None:
     """Write ``array`` under ``header``, of which only type, scaling (1, 0) and display range (none) change.
 
-    Its free texts are left empty, and extensions are dropped, for they may name a patient.
-
     The file is atomic, and gzipped output is the same at every run (no time stamp, no name inside).
 
     Args:
@@ -145,8 +142,6 @@ def write_nifti(array: AnyArray, header: Any, path: Path) -> None:
     out.set_data_dtype(array.dtype)
     out["scl_slope"], out["scl_inter"] = 1, 0
     out["cal_max"], out["cal_min"] = 0, 0
-    for text in set(_FREE_TEXTS).intersection(out):
-        out[text] = b""
     out["vox_offset"] = out.sizeof_hdr + 4
     stored = array.astype(array.dtype.newbyteorder(out.endianness), copy=False)
     with atomic_path(path) as partial, partial.open("wb") as file:
