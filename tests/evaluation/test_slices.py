@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from grcsf.errors import ImageError
-from grcsf.evaluation.clinical.slices import axial_slices, voxel_volume_mm3
+from grcsf.evaluation.clinical.slices import axial_slices
 from grcsf.io.geometry import make_geometry
 
 
@@ -59,4 +59,4 @@ def test_flat_images_have_no_slices():
 def test_the_volume_of_a_voxel_is_that_of_its_slices():
     for edges in (np.diag([0.5, 0.5, 3.0]), np.array([[0.5, 0, 0], [0, 0.5, 1.0], [0, 0, 3.0]])):
         grid = geometry(edges)
-        assert voxel_volume_mm3(grid) == pytest.approx(0.75) == axial_slices(grid, "case").voxel_mm3
+        assert grid.voxel_size == pytest.approx(0.75) == axial_slices(grid, "case").voxel_mm3

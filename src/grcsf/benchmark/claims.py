@@ -14,12 +14,23 @@ from grcsf.datasets.sources.registry import read_dataset
 from grcsf.datasets.splits import SPLITS_FILE
 from grcsf.io.files import to_plain
 
-__all__ = ["CONTENT", "ONTO_CONTENT", "UNLABELLED_CONTENT", "claim_changes", "content_hash", "deciding_settings"]
+__all__ = [
+    "CONTENT",
+    "CONTENTS",
+    "ONTO_CONTENT",
+    "UNLABELLED_CONTENT",
+    "claim_changes",
+    "content_hash",
+    "deciding_settings",
+]
 
 CONTENT = "data_content"
 ONTO_CONTENT = "onto_content"
 UNLABELLED_CONTENT = "unlabelled_content"
-_WHERE_BOTH_KNOW = (CONTENT, ONTO_CONTENT, UNLABELLED_CONTENT, "reference")
+CONTENTS = (CONTENT, ONTO_CONTENT, UNLABELLED_CONTENT)
+"""Entries of a claim that tell what data sets hold, which is in no name of a folder."""
+
+_WHERE_BOTH_KNOW = (*CONTENTS, "reference")
 """Stored since later than runs were; and the data may not be at hand."""
 
 _AS_BEFORE = load_settings(

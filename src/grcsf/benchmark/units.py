@@ -17,6 +17,7 @@ from typing import Any
 
 from grcsf.benchmark.claims import (
     CONTENT,
+    CONTENTS,
     ONTO_CONTENT,
     UNLABELLED_CONTENT,
     claim_changes,
@@ -107,7 +108,7 @@ def refuse_other_claims(units: Iterable[Unit]) -> None:
     changed = {folder: changes for folder, unit in once.items() if (changes := unit.changes())}
     if changed:
         folder, changes = next(iter(changed.items()))
-        of_data = any(change.startswith((CONTENT, ONTO_CONTENT, UNLABELLED_CONTENT)) for change in changes)
+        of_data = any(change.startswith(CONTENTS) for change in changes)
         advice = "the data set is another one now: " if of_data else "give the entry another name, "
         raise OutputError(
             f"{folder.name}: was run in another way ({'; '.join(changes[:5])}); {advice}choose another output, or "
@@ -237,6 +238,7 @@ class _Shared:
         tree = deciding_settings(settings)
         job = {**base, "settings": settings.model_dump(mode="json"), "device": self.spec.device}
         claim: dict[str, Any] = {"data_set": self.identity, "fold": self.cell.fold, "preprocess": tree["preprocess"]}
+        claim |= self.content
         unit = self._unit("preprocessed", ("preprocess",), claim, job, needs)
         places = {"preprocessed": str(unit.folder / "store")}
         rule, neutral = self.spec.budget, self.spec.entry_settings(self.cell.entry)
@@ -262,11 +264,11 @@ class _Shared:
     def _unit(
         self, kind: str, steps: tuple[str, ...], claim: Mapping[str, Any], job: Mapping[str, Any], needs: Unit | None
     ) -> Unit:
-        named = {key: value for key, value in claim.items() if key != UNLABELLED_CONTENT}
+        named = {key: value for key, value in claim.items() if key not in CONTENTS}
         text = json.dumps(to_plain([kind, named]), sort_keys=True)
         name = f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
         folder = self.out / "shared" / name
-        return Unit(name, folder, steps, {**job, "output": str(folder)}, {**claim, **self.content}, needs)
+        return Unit(name, folder, steps, {**job, "output": str(folder)}, dict(claim), needs)
 
 
 def _amounts(rule: BudgetRule, times: float) -> dict[str, int]:

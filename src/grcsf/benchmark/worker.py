@@ -86,7 +86,7 @@ def _pretrain(job: Job) -> None:
 def _unlabelled(job: Job, folder: Path) -> Dataset:
     """A further data set without the subjects that the fold validates on."""
     data, found = read_dataset(Path(job["dataset"])), read_dataset(folder)
-    held_out = {data.case(name).group for name in get_fold(data, job["fold"]).val}
+    held_out = data.groups(get_fold(data, job["fold"]).val)
     cases = tuple(case for case in found.cases if case.group not in held_out)
     if not cases:
         raise DatasetError(f"{folder.name}: no case of a subject outside the validation part of fold {job['fold']}")
@@ -204,8 +204,8 @@ def _cases(job: Job) -> list[Case]:
     if "trained_on" in job:
         source = read_dataset(Path(job["trained_on"]))
         fold = get_fold(source, job["fold"])
-        held_out, seen = ({source.case(name).group for name in part} for part in (fold.val, fold.train))
-        cases = [case for case in data.cases if case.group in held_out - seen]
+        held_out = source.groups(fold.val) - source.groups(fold.train)
+        cases = [case for case in data.cases if case.group in held_out]
         if not any(case.label is not None for case in cases):
             raise DatasetError(
                 f"{data.root.name}: no labelled case of a subject in the validation part of fold {job['fold']} of "

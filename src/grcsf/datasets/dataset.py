@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from grcsf.errors import DatasetError
-from grcsf.io.lazy import ImageRef
+from grcsf.io.lazy import ImageRef, files_of
 
 __all__ = ["Case", "Dataset", "Fold"]
 
@@ -28,6 +29,11 @@ class Case:
     label: ImageRef | None
     group: str
     facts: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def image_files(self) -> tuple[Path, ...]:
+        """Every file that the images are read from, each once."""
+        return tuple(dict.fromkeys(path for image in self.images for path in files_of(image)))
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,14 @@ class Dataset:
                 return case
         known = ", ".join(case.name for case in self.cases[:5])
         raise DatasetError(f"{self.name}: no case {name!r}; it has {len(self.cases)} cases ({known}, ...)")
+
+    def groups(self, names: Iterable[str]) -> set[str]:
+        """Patients of the cases of these names.
+
+        Raises:
+            DatasetError: as :meth:`case`.
+        """
+        return {self.case(name).group for name in names}
 
     @property
     def case_names(self) -> tuple[str, ...]:

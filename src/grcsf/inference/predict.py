@@ -22,7 +22,7 @@ from grcsf.io.files import write_json
 from grcsf.io.map_names import EXPLAIN_FILE, files_beside
 from grcsf.io.memory import enough_memory
 from grcsf.io.progress import track
-from grcsf.io.volume import IMAGE_ENDINGS, Volume, ending_of, files_of, path_of, read_volume, write_like
+from grcsf.io.volume import IMAGE_ENDINGS, Volume, ending_of, path_of, read_volume, write_like
 from grcsf.preprocess.forward import preprocess_case
 from grcsf.preprocess.geometry import CaseGeometry
 from grcsf.preprocess.inverse import restore
@@ -365,7 +365,7 @@ def case_outputs(case: Case, out: Path, ending: str | None = None, *, explain: b
 
 def case_files(case: Case, out: Path, ending: str | None = None) -> list[Path]:
     """Mask, in this or another format, and maps of a case that are in the folder ``out``; its images are left out."""
-    images = {path.resolve() for image in case.images for path in files_of(image)}
+    images = {path.resolve() for path in case.image_files}
     masks = dict.fromkeys([mask_path(case, out, ending), *(out / f"{case.name}{kind}" for kind in IMAGE_ENDINGS)])
     there = [path for path in masks if path.is_file() and path.resolve() not in images]
     return [*there, *files_beside(out, case.name)]

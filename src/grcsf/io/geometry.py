@@ -38,13 +38,17 @@ class Geometry:
         return tuple(float(length) for length in lengths)
 
     @property
+    def voxel_size(self) -> float:
+        """Area (mm2, two axes) or volume (mm3, three) of a voxel, for axes that are not at right angles too."""
+        first, second, third = self.affine_ras[:3, :3].T
+        normal = np.cross(first, second)
+        return float(np.linalg.norm(normal)) if len(self.shape) == 2 else abs(float(normal @ third))
+
+    @property
     def edges_mm(self) -> tuple[float, ...]:
         """Edges of an upright box as large as a voxel: ``spacing_mm``, the last one shorter where axes are slanted."""
         *first, last = self.spacing_mm
-        a, b, c = self.affine_ras[:3, :3].T
-        normal = np.cross(a, b)
-        size = float(np.linalg.norm(normal)) if len(self.shape) == 2 else abs(float(normal @ c))
-        upright = size / float(np.prod(first))
+        upright = self.voxel_size / float(np.prod(first))
         return (*first, last if abs(upright - last) < 1e-6 * last else upright)
 
     @property

@@ -164,7 +164,7 @@ def _check_metaimage(path: Path) -> None:
             data = entries["ElementDataFile"]
             if entries.get("CompressedData", "").lower() != "true" or "%" in data or data.startswith("LIST"):
                 return
-            packed = file if data in ("LOCAL", "Local", "local") else (path.parent / data).open("rb")
+            packed = file if data.upper() == "LOCAL" else (path.parent / data).open("rb")
             with packed:
                 unpacker = zlib.decompressobj()
                 while block := packed.read(2**20):

@@ -60,6 +60,7 @@ class RunRecord:
         verb: str,
         settings: Mapping[str, Any] | None = None,
         inputs: Sequence[Path] = (),
+        hashes: Mapping[Path, str] | None = None,
         seed: int | None = None,
         device: str | None = None,
     ) -> None:
@@ -70,11 +71,12 @@ class RunRecord:
             verb: what runs, such as "train".
             settings: JSON form of the settings, ``settings.model_dump(mode="json")``.
             inputs: files whose content is hashed; of a folder its ``dataset.json`` if it has one, else nothing.
+            hashes: of inputs whose content was hashed already.
             seed: of the run.
             device: such as "cpu" or "cuda:0".
         """
         self._folder = folder
-        self._inputs = tuple(inputs)
+        self._inputs, self._hashes = tuple(inputs), hashes or {}
         self._start = 0.0
         self._cpu_start = 0.0
         self._handler: logging.Handler | None = None
@@ -125,7 +127,9 @@ class RunRecord:
         self._entries["started"] = datetime.now(UTC).isoformat(timespec="seconds")
         self._start, self._cpu_start = time.perf_counter(), _cpu_seconds()
         names = _short_names(self._inputs)
-        self._entries["inputs"] = {name: _hash_input(path) for name, path in zip(names, self._inputs, strict=True)}
+        self._entries["inputs"] = {
+            name: self._hashes.get(path) or _hash_input(path) for name, path in zip(names, self._inputs, strict=True)
+        }
         return self
 
     def __exit__(

@@ -165,7 +165,7 @@ def _preprocess_one(job: _Job) -> None:
 
 
 def _files(case: Case) -> list[Path]:
-    return [path for image in (*case.images, case.label) if image is not None for path in files_of(image)]
+    return [*case.image_files, *(files_of(case.label) if case.label is not None else ())]
 
 
 def _refuse_changed(store: CaseStore, cases: Sequence[Case]) -> None:

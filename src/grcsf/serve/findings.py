@@ -8,7 +8,6 @@ import numpy as np
 from scipy import ndimage
 
 from grcsf.arrays import AnyArray, FloatArray
-from grcsf.evaluation.clinical.slices import voxel_volume_mm3
 from grcsf.evaluation.matching import label_lesions
 from grcsf.evaluation.presets import LesionPreset
 from grcsf.io.geometry import Geometry
@@ -59,9 +58,8 @@ def find_lesions(
 def size_of(voxels: int, geometry: Geometry) -> tuple[float | None, float | None]:
     """Volume of so many voxels, ml, and none; or none and their area, mm2, on a grid of two axes."""
     if len(geometry.shape) == 3:
-        return voxels * voxel_volume_mm3(geometry) / 1000, None  # 1 ml = 1000 mm3
-    edges = geometry.affine_ras[:3, :2]
-    return None, voxels * float(np.linalg.norm(np.cross(edges[:, 0], edges[:, 1])))
+        return voxels * geometry.voxel_size / 1000, None  # 1 ml = 1000 mm3
+    return None, voxels * geometry.voxel_size
 
 
 def _of_label(

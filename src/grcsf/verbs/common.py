@@ -144,7 +144,7 @@ def label_subset(dataset: Dataset, fold: Fold, fraction: float, seed: int) -> tu
     """Training cases whose labels are used: a share of the fold's training patients, whole patients only."""
     if fraction >= 1.0:
         return fold.train
-    patients = sorted({dataset.case(name).group for name in fold.train})
+    patients = sorted(dataset.groups(fold.train))
     order = np.random.default_rng([seed, 3]).permutation(len(patients))
     kept = {patients[index] for index in order[: max(1, round(fraction * len(patients)))]}
     return tuple(name for name in fold.train if dataset.case(name).group in kept)
@@ -157,7 +157,7 @@ def selection_split(
 
     Whole patients go to one side. Fewer than ten patients leave none to spare.
     """
-    patients = sorted({dataset.case(name).group for name in names})
+    patients = sorted(dataset.groups(names))
     count = round(settings.training.selection_fraction * len(patients))
     if len(patients) < 10 or count == 0:
         return tuple(names), ()

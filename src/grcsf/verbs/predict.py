@@ -19,7 +19,6 @@ from grcsf.io.dicom.files import is_dicom_input
 from grcsf.io.files import ensure_new, hash_file, make_folder, to_plain
 from grcsf.io.map_names import clashing_case
 from grcsf.io.record import RECORD_FILE, RunRecord
-from grcsf.io.volume import files_of
 from grcsf.training.package import load_model
 from grcsf.verbs.common import clear_partial, model_folders
 from grcsf.verbs.predict_dicom import DicomJob, DicomOptions, MapOptions, chosen_ending, predict_dicom
@@ -93,11 +92,13 @@ def predict(
     if resume and (out / RECORD_FILE).is_file() and files.are_done(claim):
         return {}
     clear_partial(make_folder(out))
-    files.claim(claim, resume)
+    hashes = files.claim(claim, resume)
     dumped = {"inference": chosen.model_dump(mode="json")}
     notes: dict[str, list[str]] = {}
-    inputs = [*(folder / WEIGHTS for folder in folders), *_image_files(cases)]
-    with RunRecord(out, verb="predict", settings=dumped, inputs=inputs, device=predictor.device) as record:
+    weights = [folder / WEIGHTS for folder in folders]
+    hashes |= zip(weights, claim["models"], strict=True)
+    inputs, device = [*weights, *_image_files(cases)], predictor.device
+    with RunRecord(out, verb="predict", settings=dumped, inputs=inputs, hashes=hashes, device=device) as record:
         failed = predict_cases(
             predictor,
             cases,
@@ -174,7 +175,7 @@ def _folders(model: str | Path | Sequence[str | Path], folds: Sequence[int]) -> 
 
 
 def _image_files(cases: Sequence[Case]) -> list[Path]:
-    return list(dict.fromkeys(path for case in cases for image in case.images for path in files_of(image)))
+    return list(dict.fromkeys(path for case in cases for path in case.image_files))
 
 
 def refuse_map_names(cases: Sequence[Case]) -> None:
@@ -193,5 +194,5 @@ def _outputs(out: Path, cases: Sequence[Case], ending: str | None, explain: bool
         out,
         {case.name: case_outputs(case, out, ending, explain=explain) for case in cases},
         lambda: [path for case in cases for path in case_files(case, out, ending)],
-        {case.name: _image_files([case]) for case in cases},
+        {case.name: case.image_files for case in cases},
     )

@@ -44,8 +44,11 @@ class Outputs:
         made_from = self._made_from(claim)
         return not self.missing() and made_from is not None and not self._of_others(made_from)
 
-    def claim(self, claim: Mapping[str, Any], resume: bool) -> None:
+    def claim(self, claim: Mapping[str, Any], resume: bool) -> dict[Path, str]:
         """Write the note, after refusing a folder of other masks, or removing them where they are to be replaced.
+
+        Returns:
+            SHA-256 of the images that could be read.
 
         Raises:
             OutputError: an image would be written over, or other masks are to be resumed.
@@ -66,6 +69,8 @@ class Outputs:
                 path.unlink()
         marks = {name: mark_files(paths) for name, paths in self.images.items()}
         write_json(self.path, {**claim, _MADE_FROM: {**(made_from or {}), **marks}})
+        pairs = (pair for name, paths in self.images.items() for pair in zip(paths, marks[name], strict=True))
+        return {path: mark[2] for path, mark in pairs if mark is not None}
 
     def _refuse_others(self, made_from: Mapping[str, Any] | None) -> None:
         there = self.path.is_file() or any(path.is_file() for paths in self.main.values() for path in paths)

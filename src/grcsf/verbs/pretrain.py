@@ -136,7 +136,7 @@ def _refuse_window(store: CaseStore, settings: MaeSettings, residual: ResidualSe
 
 def _refuse_patients(folder: Path, cases: Sequence[Case], data: Dataset, fold: int, parts: Fold) -> None:
     """Refuse scans that by their names are of validation cases or patients of the fold."""
-    held_out = {*parts.val, *(data.case(name).group for name in parts.val)}
+    held_out = {*parts.val, *data.groups(parts.val)}
     leaked = [case.name for case in cases if case.name in held_out or case.group in held_out]
     if leaked:
         raise LeakageError(

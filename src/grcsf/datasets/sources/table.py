@@ -56,14 +56,13 @@ def _read(path: Path) -> Found:
         folds=_folds(draft, folds) if "fold" in rows[0] else None,
         described_by=(table, *described.files),
     )
-    given = [key.removeprefix("image_") for key in columns]
-    names = list(dataset.channel_names)
-    if len(given) > 1 and len(names) == len(given) and [n.casefold() for n in names] != [n.casefold() for n in given]:
+    given, names = [key.removeprefix("image_") for key in columns], dataset.channel_names
+    if len(names) != len(given):
+        message = f"dataset.json names {len(names)} channels, {table.name} has {len(given)} of them"
+        draft.error(None, "channels", message)
+    elif len(given) > 1 and [name.casefold() for name in names] != [name.casefold() for name in given]:
         message = f"dataset.json names the channels {', '.join(names)}, {table.name} has {', '.join(given)}"
         draft.error(None, "channels", f"{message}; use the same names in the same order")
-    if len(dataset.channel_names) != len(columns):
-        message = f"dataset.json names {len(dataset.channel_names)} channels, {table.name} has {len(columns)} of them"
-        draft.error(None, "channels", message)
     return Found(dataset, tuple(draft.problems))
 
 

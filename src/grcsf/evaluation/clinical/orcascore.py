@@ -11,7 +11,6 @@ import numpy as np
 from grcsf.arrays import AnyArray, BoolArray
 from grcsf.evaluation.clinical.agatston import TOTAL, calcium_voxels
 from grcsf.evaluation.clinical.calcium_rules import CalciumRules
-from grcsf.evaluation.clinical.slices import voxel_volume_mm3
 from grcsf.evaluation.lesions import score_lesions
 from grcsf.evaluation.presets import PRESETS
 from grcsf.io.geometry import Geometry
@@ -123,7 +122,7 @@ def detect_calcium(
 
 def _detect(reference: BoolArray, prediction: BoolArray, geometry: Geometry) -> Detection:
     scores = score_lesions(reference, prediction, geometry.edges_mm, PRESETS["orcascore"])
-    voxel_mm3 = voxel_volume_mm3(geometry)
+    voxel_mm3 = geometry.voxel_size
     return Detection(
         n_reference=scores.n_reference,
         n_prediction=scores.n_prediction,

@@ -10,7 +10,7 @@ import numpy as np
 from grcsf.errors import ImageError
 from grcsf.io.geometry import Geometry
 
-__all__ = ["AxialSlices", "axial_slices", "voxel_volume_mm3"]
+__all__ = ["AxialSlices", "axial_slices"]
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,3 @@ def axial_slices(geometry: Geometry, case: str, max_tilt_deg: float = 90.0) -> A
         )
     gap_mm = abs(float(normals[axis] @ edges[:, axis])) / areas[axis]
     return AxialSlices(axis, areas[axis], gap_mm, tilt_deg)
-
-
-def voxel_volume_mm3(geometry: Geometry) -> float:
-    """Volume of a voxel of a 3-D grid, for axes that are not at right angles too."""
-    edges = geometry.affine_ras[:3, :3]
-    return abs(float(np.cross(edges[:, 0], edges[:, 1]) @ edges[:, 2]))

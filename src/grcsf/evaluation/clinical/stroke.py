@@ -13,7 +13,6 @@ from pydantic import Field, model_validator
 from grcsf.arrays import AnyArray, BoolArray
 from grcsf.errors import GridMismatch, ImageError
 from grcsf.evaluation.clinical.rules import Rules
-from grcsf.evaluation.clinical.slices import voxel_volume_mm3
 from grcsf.evaluation.matching import label_lesions
 from grcsf.evaluation.presets import Connectivity, LesionPreset
 from grcsf.io.geometry import FloatArray64, Geometry, Volume
@@ -213,4 +212,4 @@ def _side(left: float, right: float, min_share: float) -> Side:
 
 
 def _voxel_ml(geometry: Geometry) -> float:
-    return voxel_volume_mm3(geometry) / 1000.0  # 1 ml = 1000 mm3
+    return geometry.voxel_size / 1000.0  # 1 ml = 1000 mm3
