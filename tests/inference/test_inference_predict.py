@@ -91,6 +91,18 @@ def test_a_prediction_stands_on_the_native_grid(make_plan, make_model, volumes, 
     assert np.array_equal(again.probabilities, found.probabilities)
 
 
+def test_the_size_of_a_component_of_slanted_voxels_is_their_volume(make_plan, make_model, volumes):
+    slanted = volumes[0].geometry.affine_ras.copy()
+    slanted[:3, 2] += slanted[:3, 1]  # the edges grow, the volume stays
+    grid = dataclasses.replace(volumes[0].geometry, affine_ras=slanted)
+    on = [dataclasses.replace(one, geometry=grid) for one in volumes]
+    whole = volumes[0].array.size * volumes[0].geometry.voxel_size
+    for limit, kept in ((0.99 * whole, volumes[0].array.size), (1.01 * whole, 0)):
+        settings = QUICK.model_copy(update={"threshold": 0.0, "min_lesion_peak": 0.0, "min_lesion_mm": limit})
+        found = Predictor([make_model(make_plan(3, channels=2, crop=False))], settings).predict(on)
+        assert np.count_nonzero(found.mask) == kept
+
+
 def test_several_models_are_averaged(make_plan, make_model, volumes):
     plan = make_plan(2, channels=2)
     models = [

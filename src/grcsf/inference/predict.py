@@ -191,13 +191,12 @@ class Predictor:
                 units.setdefault(name, []).append(value)
         assert total is not None
         probabilities = (total / len(self.models)).astype(np.float32)
-        voxel = float(np.prod(volumes[0].geometry.spacing_mm))
         mask = mask_from_probabilities(
             self._deciding(probabilities, volumes),
             self.values,
             self.settings.threshold,
             self.settings.min_lesion_mm,
-            voxel,
+            volumes[0].geometry.voxel_size,
             peak=self.settings.min_lesion_peak,
             peaks_of=probabilities,
         )
