@@ -45,9 +45,9 @@ FIRST_WIDTH_MULTIPLES: Mapping[str, int] = MappingProxyType({"segresnet": 8, "sw
 
 
 class Frozen(BaseModel):
-    """A settings model: immutable, unknown keys forbidden."""
+    """A settings model: immutable, unknown keys forbidden, numbers finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def refuse_ratios(ratios: tuple[float, ...]) -> None:

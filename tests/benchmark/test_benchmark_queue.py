@@ -267,6 +267,13 @@ def test_a_data_set_without_folds_is_refused(write_spec: WriteSpec, tmp_path: Pa
         run(path, tmp_path / "out")
 
 
+def test_a_fold_that_is_not_there_is_refused_before_any_run(write_spec: WriteSpec, tmp_path: Path) -> None:
+    path, out = write_spec(fake_entry("exact"), folds=[0, 2]), tmp_path / "out"
+    with pytest.raises(DatasetError, match="fold 2 asked for; it has 2 folds, 0 to 1"):
+        benchmark(path, out)
+    assert calls(out) == []
+
+
 def test_killed_then_resumed_repeats_no_run_and_loses_no_score(write_spec: WriteSpec, tmp_path: Path) -> None:
     path = write_spec(fake_entry("one", wait=0.7), fake_entry("two", wait=0.7, shift=1), folds=[0, 1])
     out, done = tmp_path / "out", "runs/one_squares_f0_s0_l100/result.json"

@@ -63,6 +63,11 @@ def load(tmp_path: Path) -> Callable[..., Benchmark]:
         ({"entries": [{"name": "a", "kind": "outside"}]}, "entry a: kind outside needs a command"),
         ({"entries": [{**OUTSIDE, "command": ["{gpu}"]}]}, "unknown placeholder 'gpu'; known: python, dataset"),
         ({"entries": [{"name": "a", "speed": 3}]}, "entries.0.speed: Extra inputs are not permitted"),
+        (
+            {"budget": {"training_multiply_adds": float("inf")}},
+            "training_multiply_adds: Input should be a finite number",
+        ),
+        ({"settings": {"training.learning_rate": float("inf")}}, "training.learning_rate: Input should be a finite"),
         ({"budget": {}}, "budget: expected either training_multiply_adds or steps"),
         ({"budget": {"steps": 5}}, "mode equal-compute takes training_multiply_adds, not steps"),
         ({"budget": {"mode": "equal-steps", "training_multiply_adds": 5}}, "mode equal-steps needs steps"),

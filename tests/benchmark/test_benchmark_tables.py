@@ -309,3 +309,28 @@ def test_the_command_lists_runs_and_ends_with_1_if_one_failed(
 def test_no_table_without_a_run_that_is_done(write_spec: Callable[..., Path], tmp_path: Path) -> None:
     found = benchmark(write_spec(fake_entry("exact")), tmp_path / "out", tables_only=True)
     assert (found.page, found.not_done) == (None, ("exact_squares_f0_s0_l100",))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("result.json", '{"steps": NaN}'),
+        ("result.json", "[]"),
+        ("scores/summary.json", "{}"),
+        ("scores/cases.csv", "a\n1\n"),
+    ],
+)
+def test_scores_that_are_not_whole_are_named_and_can_be_taken_again(
+    name: str, text: str, write_spec: Callable[..., Path], tmp_path: Path
+) -> None:
+    path, out = write_spec(fake_entry("exact")), tmp_path / "out"
+    benchmark(path, out)
+    tables = (out / "tables" / "tables.json").read_bytes()
+    folder = out / "runs" / "exact_squares_f0_s0_l100"
+    (folder / name).write_text(text, encoding="utf-8")
+    with pytest.raises(OutputError, match=r"exact_squares_f0_s0_l100: its scores are not whole .*steps/score.json"):
+        benchmark(path, out)
+    (folder / "result.json").unlink()
+    (folder / "steps" / "score.json").unlink()
+    benchmark(path, out)
+    assert (out / "tables" / "tables.json").read_bytes() == tables

@@ -56,25 +56,13 @@ def read_run(folder: Path, cell: Cell) -> RunScores:
     Raises:
         OutputError: a file missing or broken.
     """
-    result = read_json(folder / RESULT_FILE, OutputError)
-    scores = folder / "scores"
-    summary, subjects = (read_json(scores / name, OutputError) for name in ("summary.json", "subjects.json"))
-    rows = []
-    for row in _rows(scores / "cases.csv"):
-        values = {key: _number(value) for key, value in row.items() if key not in _WORDS}
-        rows.append(CaseRow(row["case"], subjects.get(row["case"], row["case"]), row["label"], values))
-    return RunScores(
-        cell=cell,
-        rows=tuple(rows),
-        lesions=tuple(_lesions(scores / "lesions.csv", subjects)),
-        subjects=subjects,
-        spatial_dims=int(summary["spatial_dims"]),
-        when_empty=str(summary["when_empty"]),
-        steps=result["steps"],
-        budget=result["budget"],
-        preset=_preset(summary),
-        training=result.get("training", {}),
-    )
+    try:
+        return _read_run(folder, cell)
+    except (KeyError, TypeError, ValueError) as error:
+        raise OutputError(
+            f"{folder}: its scores are not whole ({type(error).__name__}: {error}); delete {RESULT_FILE} and "
+            "steps/score.json there, and the masks are scored again"
+        ) from None
 
 
 def read_runs(out: Path, cells: Sequence[Cell]) -> list[RunScores]:
@@ -94,6 +82,28 @@ def write_long(path: Path, runs: Sequence[RunScores]) -> None:
             for row in run.rows:
                 numbers = (f"{row.values.get(key, math.nan):.7g}" for key in columns)
                 writer.writerow([*asdict(run.cell).values(), row.case, row.subject, row.label, *numbers])
+
+
+def _read_run(folder: Path, cell: Cell) -> RunScores:
+    result = read_json(folder / RESULT_FILE, OutputError)
+    scores = folder / "scores"
+    summary, subjects = (read_json(scores / name, OutputError) for name in ("summary.json", "subjects.json"))
+    rows = []
+    for row in _rows(scores / "cases.csv"):
+        values = {key: _number(value) for key, value in row.items() if key not in _WORDS}
+        rows.append(CaseRow(row["case"], subjects.get(row["case"], row["case"]), row["label"], values))
+    return RunScores(
+        cell=cell,
+        rows=tuple(rows),
+        lesions=tuple(_lesions(scores / "lesions.csv", subjects)),
+        subjects=subjects,
+        spatial_dims=int(summary["spatial_dims"]),
+        when_empty=str(summary["when_empty"]),
+        steps=result["steps"],
+        budget=result["budget"],
+        preset=_preset(summary),
+        training=result.get("training", {}),
+    )
 
 
 def _preset(summary: Mapping[str, Any]) -> str:
