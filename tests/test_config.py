@@ -145,7 +145,17 @@ def test_a_peer_says_what_to_switch_off(name: str) -> None:
         load_settings(None, [f"network.backbone={name}"])
     with pytest.raises(SettingsError, match=r"add --set network\.rcu=false$"):
         load_settings(None, [f"network.backbone={name}", OWN_UNITS_OFF[0]])
-    assert load_settings(None, [f"network.backbone={name}", *OWN_UNITS_OFF]).network.is_peer
+    peer = load_settings(None, [f"network.backbone={name}", *OWN_UNITS_OFF]).network
+    assert peer.is_peer
+    assert not peer.has_coarse_heads
+
+
+def test_our_networks_have_coarse_heads_unless_told_otherwise_and_peers_the_other_way_round() -> None:
+    assert load_settings().network.has_coarse_heads
+    assert load_settings(None, OWN_UNITS_OFF).network.has_coarse_heads
+    assert not load_settings(None, ["network.deep_supervision=false"]).network.has_coarse_heads
+    peer = ["network.backbone=dynunet", *OWN_UNITS_OFF]
+    assert load_settings(None, [*peer, "network.deep_supervision=true"]).network.has_coarse_heads
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,10 @@ class NetworkSettings(Frozen):
     rcu_learned_weights: bool = Field(True, description="Learnable weight per residual map.")
     rcu_pixel_path: bool = Field(True, description="Pixel-level residual features beside the patch attention.")
     rcu_tokens: bool = Field(False, description="Tokens of the MAE's encoder as further keys of the cross-attention.")
-    deep_supervision: bool = Field(False, description="Auxiliary heads on the coarser decoder levels.")
+    deep_supervision: bool | None = Field(
+        None,
+        description="Auxiliary heads on the coarser decoder levels, in training; none: in our networks, not in peers.",
+    )
     dropout: float = Field(
         0.0, ge=0, lt=1, description="Dropout in the blocks of the coarsest level; a peer's own dropout."
     )
@@ -176,6 +179,11 @@ class NetworkSettings(Frozen):
     def is_peer(self) -> bool:
         """Whether the backbone is a network of others, which takes none of our units."""
         return self.backbone in get_args(PeerName)
+
+    @property
+    def has_coarse_heads(self) -> bool:
+        """Whether coarser decoder levels have heads of their own."""
+        return not self.is_peer if self.deep_supervision is None else self.deep_supervision
 
     @property
     def uses_residual(self) -> bool:

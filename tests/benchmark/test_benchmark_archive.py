@@ -196,6 +196,18 @@ def test_a_batch_that_is_not_set_is_the_run_that_had_it_set(write_spec: WriteSpe
     assert claim_changes(other.claim, now.claim) == ["settings.training.batch_size: 8 there, 16 now"]
 
 
+def test_heads_that_are_not_set_are_the_run_that_had_them_set(write_spec: WriteSpec, tmp_path: Path) -> None:
+    def unit(**settings: object) -> Unit:
+        spec = load_benchmark(write_spec({"name": "ours"}, settings=settings))
+        return run_unit(spec, spec.cells()[0], tmp_path / "out", None)
+
+    now, before = unit(), unit(**{"network.deep_supervision": True})
+    other = unit(**{"network.deep_supervision": False})
+    assert claim_changes(before.claim, now.claim) == []
+    assert [part.id for part in now.chain()] == [part.id for part in before.chain()]
+    assert claim_changes(other.claim, now.claim) == ["settings.network.deep_supervision: False there, True now"]
+
+
 def test_a_younger_setting_whose_default_does_something_was_off_then() -> None:
     before = {"fold": 0, "settings": Settings().model_dump(mode="json")}
     del before["settings"]["training"]["carve_mix"]

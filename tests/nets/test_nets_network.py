@@ -82,6 +82,8 @@ def test_deep_supervision_has_a_head_per_decoder_level(dims):
         assert list(head.shape[2:]) == [-(-edge // step) for edge, step in zip(size, stride, strict=True)]
     plain = deep.model_copy(update={"deep_supervision": False})
     assert len(GrcsfNet(plain, 1, 3, strides).all_heads(image)) == 1
+    unset = deep.model_copy(update={"deep_supervision": None})
+    assert len(GrcsfNet(unset, 1, 3, strides).all_heads(image)) == 3
 
 
 def test_wrong_inputs_are_refused():

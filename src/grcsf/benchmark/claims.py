@@ -114,6 +114,7 @@ def deciding_settings(settings: Settings) -> dict[str, Any]:
         left_out |= {"mae": True, "residual": True, "inference": {"unknown_anatomy"}}
         left_out["training"].add("map_dropout")
     found = settings.model_dump(mode="json", exclude=left_out)
+    found["network"]["deep_supervision"] = network.has_coarse_heads  # as it was written before it could be none
     if settings.preprocess.dimensions != "auto":  # as it was written before it could be none
         found["training"]["batch_size"] = settings.training.patches(2 if settings.preprocess.dimensions == "2d" else 3)
     return found

@@ -117,7 +117,7 @@ class GrcsfNet(nn.Module):
         )
         self.up = nn.ModuleList(transposed_conv(dims, widths[i + 1], widths[i], strides[i]) for i in range(last))
         self.decoder = nn.ModuleList(block(dims, 2 * widths[i], widths[i]) for i in range(last))
-        heads = range(last if settings.deep_supervision else 1)
+        heads = range(last if settings.has_coarse_heads else 1)
         self.heads = nn.ModuleList(conv(dims, widths[i], out_channels, kernel=1) for i in heads)
         total = cumulative_strides(strides)
         self.gcu = nn.ModuleDict()

@@ -181,7 +181,7 @@ def _plus_plus(settings: NetworkSettings, shape: PeerShape) -> PeerNet:
         shape.in_channels,
         shape.out_channels,
         (*settings.features, settings.features[0]),
-        deep_supervision=settings.deep_supervision,
+        deep_supervision=settings.has_coarse_heads,
         dropout=settings.dropout,
     )
     return _PlusPlus(net, shape, (16,) * shape.dims)
@@ -210,7 +210,7 @@ def _dynunet(settings: NetworkSettings, shape: PeerShape) -> PeerNet:
         upsample_kernel_size=shape.strides,
         filters=settings.features,
         dropout=settings.dropout or None,
-        deep_supervision=settings.deep_supervision,
+        deep_supervision=settings.has_coarse_heads,
         deep_supr_num=levels - 2,
     )
     return _Dynamic(net, shape, cumulative_strides(shape.strides)[-1])
