@@ -12,7 +12,6 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from grcsf.config_parts import (
-    FIRST_WIDTH_MULTIPLES,
     WINDOWS_HU,
     Frozen,
     WindowName,
@@ -20,7 +19,7 @@ from grcsf.config_parts import (
     parse_value,
     read_yaml,
     refuse_below_one,
-    refuse_endless,
+    refuse_peer_widths,
     refuse_ratios,
     refuse_remainder,
     refuse_window,
@@ -82,7 +81,6 @@ class PreprocessSettings(Frozen):
             if window is not None and self.normalisation not in {"auto", "ct"}:
                 raise ValueError(f"{name} is for CT; expected normalisation auto or ct, found {self.normalisation}")
         refuse_window("window_hu", self.window_hu)
-        refuse_endless("candidate_hu", self.candidate_hu)
         return self
 
 
@@ -208,7 +206,7 @@ class NetworkSettings(Frozen):
 
 
 def _refuse_peer_misfit(network: NetworkSettings) -> None:
-    name, levels, first = network.backbone, len(network.features), network.features[0]
+    name = network.backbone
     missing = [
         *(["--set network.gcu=off"] if network.gcu != "off" else []),
         *(["--set network.rcu=false"] if network.rcu else []),
@@ -217,13 +215,7 @@ def _refuse_peer_misfit(network: NetworkSettings) -> None:
         raise ValueError(f"backbone {name} is a peer that takes none of our units; add {' '.join(missing)}")
     if network.residual_input != "rcu":
         raise ValueError(f"backbone {name} is a peer that takes no residual maps; expected residual_input rcu")
-    if name.startswith("basic-unet") and levels != 5:
-        raise ValueError(f"backbone {name} has five levels; expected five features, found {list(network.features)}")
-    if name == "dynunet" and levels < 3:
-        raise ValueError(f"backbone {name} needs at least three levels; found features {list(network.features)}")
-    multiple = FIRST_WIDTH_MULTIPLES.get(name, 1)
-    if first % multiple:
-        raise ValueError(f"backbone {name}: the first of features must be a multiple of {multiple}, found {first}")
+    refuse_peer_widths(name, network.features)
     if network.deep_supervision and name not in {"dynunet", "basic-unet-plus-plus"}:
         raise ValueError(f"backbone {name} has one head; expected deep_supervision false")
 
@@ -313,7 +305,6 @@ class InferenceSettings(Frozen):
     def _fits_together(self) -> InferenceSettings:
         if self.candidate_rule is not None and self.candidate_hu is None:
             raise ValueError(f"candidate_rule {self.candidate_rule} needs candidate_hu, such as 130 for calcium")
-        refuse_endless("candidate_hu", self.candidate_hu)
         return self
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +22,7 @@ __all__ = [
     "parse_value",
     "read_yaml",
     "refuse_below_one",
-    "refuse_endless",
+    "refuse_peer_widths",
     "refuse_ratios",
     "refuse_remainder",
     "refuse_window",
@@ -72,15 +71,22 @@ def refuse_below_one(name: str, values: tuple[int, ...]) -> None:
         raise ValueError(f"{name} {list(values)}: expected numbers above 0")
 
 
-def refuse_endless(name: str, value: float | None) -> None:
-    """Refuse NaN and infinity in HU (ValueError)."""
-    if value is not None and not math.isfinite(value):
-        raise ValueError(f"{name} {value:g}: expected a finite number of HU")
+def refuse_peer_widths(name: str, features: tuple[int, ...]) -> None:
+    """Refuse levels or a first width that a network of others cannot have (ValueError)."""
+    if name.startswith("basic-unet") and len(features) != 5:
+        raise ValueError(f"backbone {name} has five levels; expected five features, found {list(features)}")
+    if name == "dynunet" and len(features) < 3:
+        raise ValueError(f"backbone {name} needs at least three levels; found features {list(features)}")
+    multiple = FIRST_WIDTH_MULTIPLES.get(name, 1)
+    if features[0] % multiple:
+        raise ValueError(
+            f"backbone {name}: the first of features must be a multiple of {multiple}, found {features[0]}"
+        )
 
 
 def refuse_window(name: str, window: object) -> None:
     """Refuse two numbers that are no window of HU (ValueError); names and none pass."""
-    if isinstance(window, tuple) and not -math.inf < window[0] < window[1] < math.inf:
+    if isinstance(window, tuple) and not window[0] < window[1]:
         raise ValueError(f"{name} {list(window)}: expected a lowest HU and a higher one")
 
 

@@ -58,9 +58,9 @@ def inputs(size: tuple[int, ...], batch: int = 2, seed: int = 0) -> tuple[torch.
 def test_grid_gradients_and_batches(backbone, dims, gcu, rcu):
     network = build(backbone, dims, gcu, rcu)
     image, residual = inputs(SIZES[dims])
-    logits = network.train()(image, residual)
-    assert logits.shape == (2, LABELS, *SIZES[dims])
-    logits.square().mean().backward()
+    heads = network.train().all_heads(image, residual)
+    assert heads[0].shape == (2, LABELS, *SIZES[dims])
+    torch.stack([head.square().mean() for head in heads]).sum().backward()
     gradients = {name: p.grad for name, p in network.named_parameters()}
     assert not [name for name, grad in gradients.items() if grad is None]
     assert all(grad.isfinite().all() for grad in gradients.values())
