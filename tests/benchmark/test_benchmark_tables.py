@@ -318,6 +318,7 @@ def test_no_table_without_a_run_that_is_done(write_spec: Callable[..., Path], tm
         ("result.json", "[]"),
         ("scores/summary.json", "{}"),
         ("scores/cases.csv", "a\n1\n"),
+        ("scores/cases.csv", "a\n" + "9" * 140_000),
     ],
 )
 def test_scores_that_are_not_whole_are_named_and_can_be_taken_again(

@@ -10,8 +10,6 @@ from grcsf.benchmark import archive
 from grcsf.benchmark.queue import RESULT_FILE, run_queue, state_of
 from grcsf.benchmark.spec import Benchmark, Cell, load_benchmark
 from grcsf.benchmark.units import refuse_other_claims, run_unit
-from grcsf.datasets.sources.registry import read_dataset
-from grcsf.datasets.splits import get_fold
 from grcsf.errors import SettingsError
 from grcsf.io.files import make_folder
 from grcsf.io.html import block, paragraph, table
@@ -71,7 +69,6 @@ def benchmark(
     root = (Path(data) if data is not None else path.parent).resolve()
     todo = () if tables_only else _chosen(spec, only)
     stored = tuple(run_unit(spec, cell, out, root if cell in todo else None) for cell in spec.cells())
-    _check_folds(spec, todo, root)
     if load_scores is not None:
         archive.load_scores(stored, Path(load_scores))
     refuse_other_claims(unit for unit in stored if (unit.folder / RESULT_FILE).is_file())
@@ -101,16 +98,6 @@ def queue_text(config: str | Path, output: str | Path) -> str:
         state, message = state_of(Path(output) / "runs" / cell.id)
         lines.append(f"{state:<8} {cell.id}{f'  ({message})' if message else ''}")
     return "\n".join(lines)
-
-
-def _check_folds(spec: Benchmark, cells: Sequence[Cell], root: Path) -> None:
-    """Refuse folds that a data set does not have or that leak, before hours are spent on the runs before them."""
-    for name in dict.fromkeys(cell.data_set for cell in cells):
-        path = spec.data_set(name).path
-        if path is not None:
-            dataset = read_dataset(root / path)
-            for fold in sorted({cell.fold for cell in cells if cell.data_set == name}):
-                get_fold(dataset, fold)
 
 
 def _chosen(spec: Benchmark, only: Sequence[str]) -> tuple[Cell, ...]:

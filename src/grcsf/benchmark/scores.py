@@ -58,7 +58,7 @@ def read_run(folder: Path, cell: Cell) -> RunScores:
     """
     try:
         return _read_run(folder, cell)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise OutputError(
             f"{folder}: its scores are not whole ({type(error).__name__}: {error}); delete {RESULT_FILE} and "
             "steps/score.json there, and the masks are scored again"

@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,8 @@ from grcsf.benchmark.claims import (
 from grcsf.benchmark.process import StepFiles
 from grcsf.benchmark.spec import Benchmark, BudgetRule, Cell, DataSet
 from grcsf.config import Settings
-from grcsf.datasets.sources.registry import find_source
-from grcsf.datasets.splits import SPLITS_FILE
+from grcsf.datasets.sources.registry import find_source, read_dataset
+from grcsf.datasets.splits import SPLITS_FILE, get_fold
 from grcsf.errors import DatasetError, OutputError
 from grcsf.io.files import read_json, to_plain
 
@@ -126,7 +127,7 @@ def run_unit(spec: Benchmark, cell: Cell, out: Path, data_root: Path | None) -> 
         data_root: where relative paths of data sets start; none: data sets are not looked at, for nothing will be run.
 
     Raises:
-        DatasetError: a data set without ``splits_final.json``.
+        DatasetError: a data set without ``splits_final.json``, or without the fold.
         SettingsError: settings of the entry that do not fit.
     """
     if cell.onto:
@@ -179,6 +180,16 @@ def _values(spec: Benchmark, cell: Cell, base: Mapping[str, Any]) -> dict[str, A
     return {**base, **more, **_amounts(spec.budget, cell.times)}
 
 
+@cache
+def _check_fold(dataset: Path, index: int) -> None:
+    """Refuse a fold that the data set does not have, or that leaks, before hours are spent on the runs before it."""
+    if not (dataset / SPLITS_FILE).is_file():
+        raise DatasetError(
+            f"{dataset}: no {SPLITS_FILE}; a benchmark needs it, so that every entry and seed has the same folds"
+        )
+    get_fold(read_dataset(dataset), index)
+
+
 @dataclass(frozen=True)
 class _Shared:
     """The units below ``shared/`` that a run stands on."""
@@ -223,11 +234,8 @@ class _Shared:
     def data_set(self) -> tuple[Path, Unit | None]:
         """Folder of the data set, and the unit that makes it."""
         if self.data.phantoms is None:
-            if self.data_root is not None and not (self._folder / SPLITS_FILE).is_file():
-                raise DatasetError(
-                    f"{self._folder}: no {SPLITS_FILE}; a benchmark needs it, so that every entry and seed has the "
-                    "same folds"
-                )
+            if self.data_root is not None:
+                _check_fold(self._folder, self.cell.fold)
             return self._folder, None
         made = self.data.phantoms.model_dump(mode="json")
         unit = self._unit("phantoms", ("phantoms",), made, {"phantoms": made}, None)
